@@ -1,0 +1,54 @@
+package router
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Close refuses new borrows (ErrClosed), waits for leases until ctx ends, closes
+// every pool. When ctx ends first it says how many leases are out; their pools
+// close when they come back. Calling it again waits again.
+func (r *Router) Close(ctx context.Context) error {
+	r.mu.Lock()
+	if !r.closed {
+		for _, p := range r.pools.Values() {
+			r.detach(p)
+		}
+		r.closed = true
+	}
+	r.mu.Unlock()
+	r.stop()
+
+	done := make(chan struct{})
+	go func() {
+		r.work.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("close router: %d leases out: %w", r.Stats().Leases, ctx.Err())
+	}
+}
+
+// drain closes a pool that is out of use once its borrowers are done with it. It
+// runs off the request path: pgxpool's Close has no deadline.
+func (r *Router) drain(p *pool) {
+	// Idle connections go at once, borrowed ones when they come back.
+	p.pg.Reset()
+	timeout := time.NewTimer(r.cfg.CloseTimeout)
+	defer timeout.Stop()
+	select {
+	case <-p.drained:
+	case <-timeout.C:
+		r.cfg.Logger.Warn("pool still borrowed after the close timeout",
+			"tenant", p.id.String(), "oldest_lease_ms", p.oldestLease(time.Now()).Milliseconds())
+	}
+	p.pg.Close()
+
+	r.mu.Lock()
+	delete(r.closing, p)
+	r.mu.Unlock()
+}

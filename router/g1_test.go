@@ -1,0 +1,119 @@
+package router_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"freehold/catalog"
+	"freehold/router"
+	"freehold/tenantdb"
+)
+
+// A route that is wrong in the catalog, or a database swapped under a right one,
+// ends in a refusal and never in another tenant's rows.
+func TestG1_ForeignConnectionIsRefusedAndClosed(t *testing.T) {
+	t.Parallel()
+	s := setup(t, 2, nil)
+	a, b := s.ids[0], s.ids[1]
+	swapped := s.book.routes[b]
+	swapped.Tenant = a
+	own := s.book.routes[a]
+	s.book.routes[a] = swapped
+
+	for range 3 {
+		s.refused(t, a, 1, tenantdb.Interactive, tenantdb.ErrForeign)
+	}
+	soon(t, "no connection left on the server", func() bool { return backends(t, s.dbs[1].Database) == 0 })
+	if got := s.Stats(); got.Pools != 0 || got.OpenErrors != 3 {
+		t.Errorf("want nothing kept and 3 refusals, have %+v", got)
+	}
+
+	s.book.change(a, func(r *catalog.Route) { r.Config = own.Config })
+	s.visit(t, a, 1)
+	s.visit(t, b, 1)
+}
+
+// A pool that was sound when it was opened proves each later connection too.
+func TestG1_ForeignConnectionOfAWarmPool(t *testing.T) {
+	t.Parallel()
+	s := setup(t, 1, nil)
+	id, db := s.ids[0], s.dbs[0]
+	release := s.occupy(t, id, 1)
+	// The identity moves to another tenant while the pool is open, as after a
+	// restore into the wrong place.
+	overwrite(t, db, catalog.NewTenantID())
+	s.refused(t, id, 1, tenantdb.Interactive, tenantdb.ErrForeign)
+	if err := release(); err != nil {
+		t.Errorf("the borrow that was under way: %v", err)
+	}
+	soon(t, "the whole pool closed", func() bool {
+		return s.Stats().Conns == 0 && s.Stats().Pools == 0 && backends(t, db.Database) == 0
+	})
+	overwrite(t, db, id)
+	s.visit(t, id, 1)
+}
+
+func TestG1_NoRowOfAnotherTenantUnderChaos(t *testing.T) {
+	t.Parallel()
+	const tenants, workers, long = 8, 16, 1500 * time.Millisecond
+	s := setup(t, tenants, func(c *router.Config) { c.MaxPools, c.ConnsPerPool = 3, 2 })
+
+	ctx, cancel := context.WithTimeout(t.Context(), long)
+	defer cancel()
+	var served, refused atomic.Int64
+	var all sync.WaitGroup
+	for range workers {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				id := s.ids[rand.IntN(tenants)]
+				one, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				if rand.IntN(5) == 0 {
+					time.AfterFunc(time.Duration(rand.IntN(8000))*time.Microsecond, cancel)
+				}
+				err := s.For(id, 1).Borrow(one, tenantdb.Interactive, func(ctx context.Context, db *tenantdb.DB) error {
+					got, _, err := whoami(ctx, db)
+					if err == nil && got != id {
+						t.Errorf("stood in the database of %s, want %s", got, id)
+					}
+					return err
+				})
+				cancel()
+				switch {
+				case err == nil:
+					served.Add(1)
+				case errors.Is(err, context.Canceled):
+					refused.Add(1)
+				default:
+					t.Errorf("untyped or undue: %v", err)
+					return
+				}
+			}
+		})
+	}
+	all.Go(func() {
+		for n := 0; ctx.Err() == nil; n++ {
+			id := s.ids[rand.IntN(tenants)]
+			epoch := s.book.change(id, func(r *catalog.Route) {
+				if n%2 == 0 {
+					r.ServerID = [...]string{"one", "two"}[rand.IntN(2)]
+				}
+			})
+			s.Invalidate(id, epoch)
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+	all.Wait()
+	if served.Load() < 20 {
+		t.Errorf("served %d only", served.Load())
+	}
+	soon(t, "the bound kept, nothing pinned", func() bool {
+		got := s.Stats()
+		return got.Pools <= 3 && got.Pinned == 0 && got.Leases == 0 && got.Closing == 0
+	})
+	t.Logf("served %d, cancelled %d, %+v", served.Load(), refused.Load(), s.Stats())
+}

@@ -1,0 +1,152 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"freehold/catalog"
+	"freehold/tenantdb"
+)
+
+const (
+	// connectTimeout bounds a dial and, apart from it, the proof that follows: a
+	// dial goes on when its caller has left and occupies a place in the pool.
+	connectTimeout = 3 * time.Second
+	// pingTimeout bounds the ping of a connection that was idle for a second,
+	// which would else last until the borrower's deadline when the peer is gone.
+	pingTimeout = time.Second
+	// cancelGrace is how long a cancelled statement may take to end before its
+	// connection is given up.
+	cancelGrace = time.Second
+)
+
+// pool is one tenant's connections, from cold open to close.
+type pool struct {
+	id   catalog.TenantID
+	pg   *pgxpool.Pool
+	free chan *lease // the leases that are not out
+	all  []*lease
+
+	// gone is closed when the pool goes out of use: nobody may begin a borrow.
+	gone chan struct{}
+	// drained is closed when, after that, the last pin is off.
+	drained chan struct{}
+
+	// Guarded by Router.mu:
+	route catalog.Route
+	asOf  int64 // the epoch that route is the truth of, at least
+	pins  int   // borrowers from look-up to release
+}
+
+func (p *pool) isGone() bool {
+	select {
+	case <-p.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+// newTemplate makes what all pools have in common. ParseConfig is the only way to
+// a pgxpool.Config; every setting it could take from the environment that might
+// be malformed there is given.
+func newTemplate(cfg Config) (*pgxpool.Config, error) {
+	c, err := pgxpool.ParseConfig("host=127.0.0.1 port=5432 user=x password=x dbname=x sslmode=disable " +
+		"connect_timeout=3 target_session_attrs=any")
+	if err != nil {
+		return nil, errors.New("the environment's PG… variables can't be read")
+	}
+	c.MaxConns = cfg.ConnsPerPool
+	// A minimum would dial for ever, and silently, what can't be reached.
+	c.MinConns, c.MinIdleConns = 0, 0
+	c.MaxConnLifetime = time.Hour
+	c.MaxConnLifetimeJitter = 6 * time.Minute
+	c.HealthCheckPeriod = min(max(cfg.IdleTimeout/4, 100*time.Millisecond), 10*time.Second)
+	c.PingTimeout = pingTimeout
+	return c, nil
+}
+
+// newPool makes a tenant's pool without connecting. The caller owns closing it.
+func (r *Router) newPool(ctx context.Context, id catalog.TenantID, route catalog.Route, asOf int64) (*pool, error) {
+	c := r.template.Copy()
+	c.ConnConfig = connConfig(route, min(connectTimeout, r.cfg.OpenTimeout))
+	// Spread over ±10 %, so that pools opened together don't close together.
+	c.MaxConnIdleTime = time.Duration(float64(r.cfg.IdleTimeout) * (0.9 + 0.2*rand.Float64())) //nolint:gosec // jitter is no secret
+	c.AfterConnect = prove(id, route, r.cfg.Logger)
+	pg, err := pgxpool.NewWithConfig(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	p := &pool{
+		id:      id,
+		pg:      pg,
+		free:    make(chan *lease, c.MaxConns),
+		all:     make([]*lease, c.MaxConns),
+		gone:    make(chan struct{}),
+		drained: make(chan struct{}),
+		route:   route,
+		asOf:    asOf,
+	}
+	for i := range p.all {
+		p.all[i] = &lease{pool: p}
+		p.free <- p.all[i]
+	}
+	return p, nil
+}
+
+// connConfig is how one connection is made. The socket budget of a server has its
+// place in DialFunc.
+func connConfig(route catalog.Route, timeout time.Duration) *pgx.ConnConfig {
+	c := route.Config.Copy()
+	if c.ConnectTimeout <= 0 || c.ConnectTimeout > timeout {
+		c.ConnectTimeout = timeout
+	}
+	if c.RuntimeParams == nil {
+		c.RuntimeParams = make(map[string]string, 1)
+	}
+	c.RuntimeParams["application_name"] = "freehold-router"
+	c.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
+	// Both caches allocate their capacity at once, for each connection.
+	c.StatementCacheCapacity = 64
+	c.DescriptionCacheCapacity = 16
+	// A client that goes away must not cost a connection: ask the server to end
+	// the statement, and break off only when it doesn't.
+	c.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: cancelGrace}
+	}
+	return c
+}
+
+// prove returns the check that each new connection passes before its first use.
+// pgxpool closes the connection when it fails. The tenant is the one that was
+// asked for, whatever the route says.
+func prove(id catalog.TenantID, route catalog.Route, log *slog.Logger) func(context.Context, *pgx.Conn) error {
+	server, database := route.ServerID, route.Config.Database
+	return func(ctx context.Context, conn *pgx.Conn) error {
+		// The pool's own ctx has no deadline, and ConnectTimeout ends before this.
+		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+		defer cancel()
+		err := tenantdb.Prove(ctx, conn, id)
+		if errors.Is(err, tenantdb.ErrForeign) {
+			log.ErrorContext(ctx, "connection refused, its database is another tenant's",
+				"tenant", id.String(), "server", server, "database", database)
+		}
+		return err
+	}
+}
+
+// sameTarget reports whether a pool made for a serves b as well.
+func sameTarget(a, b catalog.Route) bool {
+	x, y := a.Config, b.Config
+	return a.ServerID == b.ServerID &&
+		x.Host == y.Host && x.Port == y.Port && (x.TLSConfig == nil) == (y.TLSConfig == nil) &&
+		x.Database == y.Database && x.User == y.User && x.Password == y.Password
+}
