@@ -1,0 +1,203 @@
+package builtin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
+
+	"freehold/inference/engine"
+)
+
+// MaxAnswerTokens is the most that one answer has, whatever was asked for.
+const MaxAnswerTokens = 512
+
+// maxChoices is the most that n may be, as OpenAI has it.
+const maxChoices = 128
+
+// reply is an answer, cut to what was asked for.
+type reply struct {
+	words  []string // with the white space before them; together the text
+	finish string   // stop or length
+	usage  engine.Usage
+}
+
+// Chat serves freehold-answer-1. It is deterministic: the n choices are equal, and
+// sampling parameters have no effect.
+func (e *Engine) Chat(ctx context.Context, req *engine.ChatRequest) (*engine.ChatResponse, error) {
+	r, err := e.reply(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	res := &engine.ChatResponse{Object: "chat.completion", Model: req.Model, Usage: r.usage}
+	for i := range max(req.N, 1) {
+		res.Choices = append(res.Choices, engine.ChatChoice{
+			Index:        i,
+			Message:      engine.AnswerMessage(strings.Join(r.words, "")),
+			FinishReason: r.finish,
+		})
+	}
+	return res, nil
+}
+
+// ChatStream is Chat, a word at a time.
+func (e *Engine) ChatStream(ctx context.Context, req *engine.ChatRequest, emit func(*engine.ChatChunk) error) error {
+	r, err := e.reply(ctx, req)
+	if err != nil {
+		return err
+	}
+	send := func(usage *engine.Usage, choices ...engine.ChunkChoice) error {
+		if err := ctx.Err(); err != nil {
+			return stopped(context.Cause(ctx))
+		}
+		if choices == nil {
+			choices = []engine.ChunkChoice{}
+		}
+		return emit(&engine.ChatChunk{Object: "chat.completion.chunk", Model: req.Model, Choices: choices, Usage: usage})
+	}
+	for i := range max(req.N, 1) {
+		if err := send(nil, engine.ChunkChoice{Index: i, Delta: engine.TextDelta("assistant", "")}); err != nil {
+			return err
+		}
+		for _, word := range r.words {
+			if err := send(nil, engine.ChunkChoice{Index: i, Delta: engine.TextDelta("", word)}); err != nil {
+				return err
+			}
+		}
+		if err := send(nil, engine.ChunkChoice{Index: i, Delta: engine.TextDelta("", ""), FinishReason: &r.finish}); err != nil {
+			return err
+		}
+	}
+	return send(&r.usage)
+}
+
+// reply checks the request, finds the answer, and cuts and counts it.
+func (e *Engine) reply(ctx context.Context, req *engine.ChatRequest) (*reply, error) {
+	if err := check(req); err != nil {
+		return nil, err
+	}
+	turns := make([]Turn, 0, len(req.Messages))
+	size := 0
+	for _, m := range req.Messages {
+		if !plain(m.Content) {
+			return nil, unsupported("messages", "the built-in model reads text only")
+		}
+		turns = append(turns, Turn{m.Role, m.Text()})
+		size += len(turns[len(turns)-1].Text)
+	}
+	var prompt int64
+	if size <= maxPromptBytes {
+		for _, t := range turns {
+			prompt += e.tokens(t.Text)
+		}
+	}
+	if size > maxPromptBytes || prompt > MaxPromptTokens {
+		return nil, refuse("messages", "the conversation is longer than 32000 tokens, the most that this model reads")
+	}
+	a, err := e.Answer(ctx, req.Scope, turns)
+	if err != nil {
+		return nil, err
+	}
+	limit := int64(MaxAnswerTokens)
+	if req.MaxTokens != nil {
+		limit = min(limit, int64(*req.MaxTokens))
+	}
+	r := &reply{}
+	var said int64
+	r.words, said, r.finish = e.cut(untilStop(a.Text(), req.Stop), limit)
+	said *= int64(max(req.N, 1))
+	r.usage = engine.Usage{PromptTokens: prompt, CompletionTokens: said, TotalTokens: prompt + said}
+	return r, nil
+}
+
+// tokens counts a text for the bill: never more than its bytes and one, which the
+// encoder's normalisation of a few rare signs would exceed.
+func (e *Engine) tokens(text string) int64 {
+	return int64(min(e.encoder.Tokens(text), len(text)+1))
+}
+
+// cut splits a text into words and keeps as many as limit tokens allow.
+func (e *Engine) cut(text string, limit int64) (words []string, tokens int64, finish string) {
+	for word := range wordsOf(text) {
+		n := int64(e.encoder.Tokens(strings.TrimPrefix(word, " ")))
+		if tokens+n > limit {
+			return words, tokens, "length"
+		}
+		words = append(words, word)
+		tokens += n
+	}
+	return words, tokens, "stop"
+}
+
+// wordsOf yields a text's words, each with the space before it.
+func wordsOf(text string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for text != "" {
+			end := strings.IndexByte(text[1:], ' ') + 1
+			if end == 0 {
+				end = len(text)
+			}
+			if !yield(text[:end]) {
+				return
+			}
+			text = text[end:]
+		}
+	}
+}
+
+// untilStop returns the text before the first stop sequence in it.
+func untilStop(text string, stop []string) string {
+	end := len(text)
+	for _, s := range stop {
+		if i := strings.Index(text, s); s != "" && i >= 0 {
+			end = min(end, i)
+		}
+	}
+	return text[:end]
+}
+
+// check refuses what the model can't do. Parameters that only steer sampling are
+// accepted.
+func check(req *engine.ChatRequest) error {
+	if req.Model != AnswerModel {
+		return unsupported("model", "the built-in engine chats with "+AnswerModel+" only")
+	}
+	if req.N > maxChoices {
+		return refuse("n", "n is more than 128")
+	}
+	for _, name := range []string{"tools", "functions", "logprobs", "top_logprobs", "audio", "web_search_options"} {
+		if set(req.Params[name]) {
+			return unsupported(name, "the built-in model doesn't support "+name)
+		}
+	}
+	if f := req.Params["response_format"]; set(f) {
+		var format struct{ Type string }
+		if json.Unmarshal(f, &format) != nil || format.Type != "text" {
+			return unsupported("response_format", "the built-in model answers in plain text only")
+		}
+	}
+	return nil
+}
+
+// set says whether a parameter asks for something: not absent, null, false, 0 or [].
+func set(raw json.RawMessage) bool {
+	switch string(bytes.TrimSpace(raw)) {
+	case "", "null", "false", "0", "[]":
+		return false
+	}
+	return true
+}
+
+// plain says whether a message's content is text: null, a string, or text parts.
+func plain(content json.RawMessage) bool {
+	var parts []struct{ Type string }
+	if json.Unmarshal(content, &parts) != nil {
+		return true // no array: a string, or what the pipeline has let pass
+	}
+	for _, p := range parts {
+		if p.Type != "text" && p.Type != "refusal" {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,150 @@
+package openai
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"freehold/inference/engine"
+)
+
+// broken is the error of a call that ended without an answer, or within one.
+func broken(ctx context.Context, err error, message string) *engine.Error {
+	// The URL inside a *url.Error tells nothing that the engine's name doesn't.
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	var n net.Error
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errSlow):
+		return &engine.Error{Kind: engine.Timeout, Message: "the engine did not answer in time", Err: errSlow}
+	case errors.Is(cause, context.DeadlineExceeded):
+		return &engine.Error{Kind: engine.Timeout, Message: "the request's time ran out", Err: cause}
+	case ctx.Err() != nil:
+		return &engine.Error{Kind: engine.Failed, Message: "the request was given up", Err: cause}
+	case errors.As(err, &n) && n.Timeout():
+		return &engine.Error{Kind: engine.Timeout, Message: "the engine did not answer in time", Err: err}
+	default:
+		return &engine.Error{Kind: engine.Failed, Message: message, Err: err}
+	}
+}
+
+// malformed is the error of an answer that isn't one. It holds nothing of it.
+func malformed(message string) *engine.Error {
+	return &engine.Error{Kind: engine.Failed, Message: message}
+}
+
+// refused reads and closes an answer of another status than 2xx. Only what the
+// client can mend reaches the client in the upstream's own words.
+func (c *client) refused(ctx context.Context, resp *http.Response) *engine.Error {
+	const limit = 64 << 10
+	b, err := read(ctx, resp.Body, limit)
+	if err != nil {
+		b = nil // the status says enough
+	}
+	why := explain(b)
+	e := &engine.Error{Kind: engine.Failed, UpstreamStatus: resp.StatusCode, Err: why.forLog()}
+	switch resp.StatusCode {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
+		e.Kind, e.Param, e.Message = engine.BadRequest, why.Param, "the engine refused the request"
+		if text := c.quote(why.Message); text != "" {
+			e.Message += ": " + text
+		}
+	case http.StatusRequestTimeout, http.StatusGatewayTimeout:
+		e.Kind, e.Message = engine.Timeout, "the engine did not answer in time"
+	case http.StatusUnauthorized, http.StatusForbidden:
+		e.Message = "the engine did not accept this platform's credentials"
+	case http.StatusNotFound:
+		e.Message = "the engine does not know the model"
+	case http.StatusTooManyRequests:
+		e.Message = "the engine is over its rate limit"
+	default:
+		e.Message = "the engine failed"
+	}
+	return e
+}
+
+// quote makes an upstream's message fit to be passed on.
+func (c *client) quote(text string) string {
+	const most = 1000
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if c.cfg.Key != "" {
+		text = strings.ReplaceAll(text, c.cfg.Key, "[key]")
+	}
+	if len(text) > most {
+		text = text[:most]
+		for len(text) > 0 && !utf8.ValidString(text) {
+			text = text[:len(text)-1]
+		}
+		text += "…"
+	}
+	return text
+}
+
+// reason is what an upstream says of its refusal.
+type reason struct{ Message, Param, Code, Type string }
+
+// forLog returns the words that can't hold a prompt, nil when there are none.
+func (r reason) forLog() error {
+	if r.Code == "" && r.Type == "" {
+		return nil
+	}
+	return fmt.Errorf("upstream error code %q, type %q", r.Code, r.Type)
+}
+
+// word fits parameter names and error codes, and hardly anybody's secret.
+var word = regexp.MustCompile(`^[A-Za-z0-9_.\[\]-]{1,64}$`)
+
+// explain reads an error body in the dialects {"error": {…}}, {"error": "…"},
+// {"message": "…"} and {"detail": "…"}. What can't be read is left empty.
+func explain(body []byte) reason {
+	var outer map[string]json.RawMessage
+	if json.Unmarshal(body, &outer) != nil {
+		return reason{}
+	}
+	inner := outer
+	var r reason
+	if e, ok := outer["error"]; ok && json.Unmarshal(e, &r.Message) != nil {
+		inner = nil
+		if json.Unmarshal(e, &inner) != nil {
+			return reason{}
+		}
+	}
+	text := func(name string) string {
+		var s string
+		if json.Unmarshal(inner[name], &s) != nil {
+			return ""
+		}
+		return s
+	}
+	for _, name := range []string{"message", "detail"} {
+		if r.Message == "" {
+			r.Message = text(name)
+		}
+	}
+	for name, to := range map[string]*string{"param": &r.Param, "code": &r.Code, "type": &r.Type} {
+		if s := text(name); word.MatchString(s) {
+			*to = s
+		}
+	}
+	return r
+}
+
+// reported reports whether raw, a member "error", tells of an error: a null one
+// doesn't.
+func reported(raw json.RawMessage) bool {
+	return len(raw) > 0 && string(raw) != "null"
+}
+
+// inBand is the error that came inside an answer of status 200.
+func inBand(body []byte) *engine.Error {
+	return &engine.Error{Kind: engine.Failed, Message: "the engine reported an error instead of an answer", Err: explain(body).forLog()}
+}
