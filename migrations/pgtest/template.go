@@ -1,0 +1,128 @@
+package pgtest
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/url"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"freehold/migrations"
+)
+
+const adminRole = "freehold_admin_test"
+
+// template is a migrated database that others are cloned from.
+type template struct {
+	name  string
+	build func(context.Context) error
+	once  sync.Once
+	err   error
+}
+
+// ensure builds the template at the first call. The context is its own: what
+// is built serves other tests than the one that comes first.
+func (t *template) ensure() error {
+	t.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), setupTime)
+		defer cancel()
+		if t.err = t.build(ctx); t.err != nil {
+			t.err = fmt.Errorf("build %s: %w", t.name, t.err)
+		}
+	})
+	return t.err
+}
+
+// prepare makes the admin with exactly what production's has, and does what a
+// superuser does there once for each server.
+func (s *server) prepare(ctx context.Context) error {
+	var err error
+	if s.super, err = openPool(ctx, s.pg.URL("postgres")); err != nil {
+		return fmt.Errorf("connect as superuser: %w", err)
+	}
+	password := rand.Text()
+	for _, statement := range []string{
+		"create role " + adminRole + " login createdb createrole password '" + password + "'",
+		"revoke connect on database postgres, template1 from public",
+		"grant connect on database postgres to " + adminRole,
+	} {
+		if _, err := s.super.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("prepare server: %w", err)
+		}
+	}
+	if s.admin, err = openPool(ctx, s.as(url.UserPassword(adminRole, password), "postgres")); err != nil {
+		return fmt.Errorf("connect as admin: %w", err)
+	}
+	conn, err := s.admin.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("connect as admin: %w", err)
+	}
+	defer conn.Release()
+	if err := migrations.EnsureCatalogRoles(ctx, conn.Conn()); err != nil {
+		return err
+	}
+	return migrations.EnsureServerRoles(ctx, conn.Conn())
+}
+
+func openPool(ctx context.Context, address string) (*pgxpool.Pool, error) {
+	cfg, err := pgxpool.ParseConfig(address)
+	if err != nil {
+		return nil, err
+	}
+	cfg.MaxConns = 8
+	return pgxpool.NewWithConfig(ctx, cfg)
+}
+
+// as is the URL of a database for another user.
+func (s *server) as(user *url.Userinfo, database string) string {
+	u, err := url.Parse(s.pg.URL(database))
+	if err != nil {
+		panic(err) // localpg's own
+	}
+	u.User = user
+	return u.String()
+}
+
+// adminURL is the URL of a database for the admin.
+func (s *server) adminURL(database string) string {
+	cfg := s.admin.Config().ConnConfig
+	return s.as(url.UserPassword(cfg.User, cfg.Password), database)
+}
+
+// ownerURL is the same, with the rights of the objects' owner.
+func (s *server) ownerURL(database string) string {
+	return s.adminURL(database) + "&role=" + migrations.RoleOwner
+}
+
+func (s *server) buildCatalog(ctx context.Context) error {
+	name := pgx.Identifier{s.catalog.name}.Sanitize()
+	if _, err := s.admin.Exec(ctx, "create database "+name); err != nil {
+		return err
+	}
+	return s.seal(ctx, &s.catalog, s.adminURL(s.catalog.name), migrations.Catalog())
+}
+
+func (s *server) buildTenant(ctx context.Context) error {
+	name := pgx.Identifier{s.tenant.name}.Sanitize()
+	if _, err := s.admin.Exec(ctx, "create database "+name+" owner "+migrations.RoleOwner); err != nil {
+		return err
+	}
+	return s.seal(ctx, &s.tenant, s.ownerURL(s.tenant.name), migrations.Tenant())
+}
+
+// seal migrates a template and closes it: a session in it would stop clones.
+func (s *server) seal(ctx context.Context, t *template, address string, set migrations.Set) error {
+	cfg, err := pgx.ParseConfig(address)
+	if err != nil {
+		return err
+	}
+	if _, err := migrations.Apply(ctx, cfg, set); err != nil {
+		return err
+	}
+	name := pgx.Identifier{t.name}.Sanitize()
+	_, err = s.admin.Exec(ctx, "alter database "+name+" with is_template true allow_connections false")
+	return err
+}
