@@ -40,35 +40,37 @@ func (e *Engine) Chat(ctx context.Context, req *engine.ChatRequest) (*engine.Cha
 	return res, nil
 }
 
-// ChatStream is Chat, a word at a time.
+// ChatStream is Chat, a word at a time. The whole answer is worked out before its
+// first word goes out, so every chunk bears the whole usage: a client that leaves
+// has caused it.
 func (e *Engine) ChatStream(ctx context.Context, req *engine.ChatRequest, emit func(*engine.ChatChunk) error) error {
 	r, err := e.reply(ctx, req)
 	if err != nil {
 		return err
 	}
-	send := func(usage *engine.Usage, choices ...engine.ChunkChoice) error {
+	send := func(choices ...engine.ChunkChoice) error {
 		if err := ctx.Err(); err != nil {
 			return stopped(context.Cause(ctx))
 		}
 		if choices == nil {
 			choices = []engine.ChunkChoice{}
 		}
-		return emit(&engine.ChatChunk{Object: "chat.completion.chunk", Model: req.Model, Choices: choices, Usage: usage})
+		return emit(&engine.ChatChunk{Object: "chat.completion.chunk", Model: req.Model, Choices: choices, Usage: &r.usage})
 	}
 	for i := range max(req.N, 1) {
-		if err := send(nil, engine.ChunkChoice{Index: i, Delta: engine.TextDelta("assistant", "")}); err != nil {
+		if err := send(engine.ChunkChoice{Index: i, Delta: engine.TextDelta("assistant", "")}); err != nil {
 			return err
 		}
 		for _, word := range r.words {
-			if err := send(nil, engine.ChunkChoice{Index: i, Delta: engine.TextDelta("", word)}); err != nil {
+			if err := send(engine.ChunkChoice{Index: i, Delta: engine.TextDelta("", word)}); err != nil {
 				return err
 			}
 		}
-		if err := send(nil, engine.ChunkChoice{Index: i, Delta: engine.TextDelta("", ""), FinishReason: &r.finish}); err != nil {
+		if err := send(engine.ChunkChoice{Index: i, Delta: engine.TextDelta("", ""), FinishReason: &r.finish}); err != nil {
 			return err
 		}
 	}
-	return send(&r.usage)
+	return send()
 }
 
 // reply checks the request, finds the answer, and cuts and counts it.

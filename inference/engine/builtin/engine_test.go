@@ -103,8 +103,11 @@ func streamed(t *testing.T, e *builtin.Engine, req *engine.ChatRequest, text, fi
 	finished := make([]string, len(texts))
 	var last *engine.ChatChunk
 	err := e.ChatStream(t.Context(), req, func(c *engine.ChatChunk) error {
-		if last != nil && last.Usage != nil {
-			t.Error("a chunk after the usage")
+		if last != nil && len(last.Choices) == 0 {
+			t.Error("a chunk after the last")
+		}
+		if c.Usage == nil || c.Usage.TotalTokens != usage.TotalTokens {
+			t.Errorf("a chunk with usage %+v, want %+v", c.Usage, usage)
 		}
 		last = c
 		for _, choice := range c.Choices {

@@ -1,0 +1,335 @@
+package admin_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/jackc/pgx/v5"
+
+	"freehold/cmd/freehold/admin"
+	"freehold/cmd/freehold/rest/resttest"
+	"freehold/migrations/pgtest"
+)
+
+// Every route but the probes refuses whoever doesn't hold the token.
+func TestEveryRouteNeedsTheToken(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	public := []string{"/healthz", "/readyz", "/openapi.json"}
+	_, key := b.Tenant("acme")
+	closed := 0
+	for _, rt := range b.door.Routes() {
+		if slices.Contains(public, rt.Path) {
+			if a := b.client.With("").Do(rt.Method, rt.Path, ""); a.Status != 200 {
+				t.Errorf("%s: %d", rt.Path, a.Status)
+			}
+			continue
+		}
+		closed++
+		path := strings.NewReplacer(":slug", "acme", ":id", "x", ":name", "x", "+", "x").Replace(rt.Path)
+		for _, wrong := range []string{"", "x", token[:len(token)-1], token + "x", strings.ToUpper(token), key} {
+			b.client.With(wrong).Do(rt.Method, path, "").Refused(401, "invalid_api_key", "")
+		}
+	}
+	if closed != 20 {
+		t.Errorf("%d closed routes, want 20", closed)
+	}
+	b.client.Do("GET", "/admin/v1/nope", "").Refused(404, "not_found", "")
+	b.client.Do("PUT", "/admin/v1/tenants", "{}").Refused(405, "method_not_allowed", "")
+	if strings.Contains(b.Logs.String(), token) {
+		t.Error("the token is in the log")
+	}
+}
+
+func TestDocument(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	doc, err := openapi3.NewLoader().LoadFromData([]byte(b.client.With("").Do("GET", "/openapi.json", "").Body))
+	b.OK(err)
+	b.OK(doc.Validate(t.Context()))
+	documented := map[string]bool{}
+	for path, item := range doc.Paths.Map() {
+		if strings.HasPrefix(path, "/admin/v1/models/") {
+			path = "/admin/v1/models/+"
+		}
+		for method := range item.Operations() {
+			documented[method+" "+strings.NewReplacer("{", ":", "}", "").Replace(path)] = true
+		}
+	}
+	for _, rt := range b.door.Routes() {
+		if name := rt.Method + " " + rt.Path; !documented[name] {
+			t.Errorf("%s isn't documented", name)
+		}
+		delete(documented, rt.Method+" "+rt.Path)
+	}
+	if len(documented) > 0 {
+		t.Errorf("documented and not served: %v", documented)
+	}
+}
+
+type list[T any] struct {
+	Object  string
+	Data    []T
+	HasMore bool `json:"has_more"`
+}
+
+func TestTenants(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	c := b.client
+	var made struct {
+		Tenant catalogTenant
+		APIKey string `json:"api_key"`
+	}
+	c.Do("POST", "/admin/v1/tenants", `{"slug":"acme","name":"Acme","plan":"gold","labels":{"tier":"1"}}`).Into(201, &made)
+	if made.Tenant.Slug != "acme" || made.Tenant.State != "active" || !strings.HasPrefix(made.APIKey, "fh_") {
+		t.Errorf("made %+v", made.Tenant)
+	}
+	c.Do("POST", "/admin/v1/tenants", `{"slug":"globex"}`).Into(201, &made)
+
+	c.Do("POST", "/admin/v1/tenants", `{"slug":"acme"}`).Refused(409, "conflict", "")
+	if a := c.Do("POST", "/admin/v1/tenants", `{"slug":"acme"}`); a.Header.Get("X-Should-Retry") != "false" {
+		t.Error("a 409 without x-should-retry: false is tried three times")
+	}
+	c.Do("POST", "/admin/v1/tenants", `{"slug":"No Slug"}`).Refused(400, "invalid_request", "")
+	c.Do("POST", "/admin/v1/tenants", `{}`).Refused(400, "invalid_request", "slug")
+	c.Do("POST", "/admin/v1/tenants", `{"slug":"x1","colour":"red"}`).Refused(400, "invalid_request", "colour")
+	c.Do("POST", "/admin/v1/tenants", `{"slug":7}`).Refused(400, "invalid_request", "slug")
+	c.Do("POST", "/admin/v1/tenants", `{"slug":"x1","server":"nowhere"}`).Refused(404, "not_found", "")
+
+	var tenants list[catalogTenant]
+	for query, want := range map[string]string{
+		"": "acme globex", "?plan=gold": "acme", "?label=tier=1": "acme", "?state=suspended": "", "?server=pg-1&after=acme": "globex",
+		"?limit=2": "acme globex",
+	} {
+		tenants = list[catalogTenant]{}
+		c.Do("GET", "/admin/v1/tenants"+query, "").Into(200, &tenants)
+		var slugs []string
+		for _, t := range tenants.Data {
+			slugs = append(slugs, t.Slug)
+		}
+		if got := strings.Join(slugs, " "); got != want || tenants.HasMore {
+			t.Errorf("%q: got %q, more %v, want %q", query, got, tenants.HasMore, want)
+		}
+	}
+	c.Do("GET", "/admin/v1/tenants?limit=1", "").Into(200, &tenants)
+	if len(tenants.Data) != 1 || !tenants.HasMore {
+		t.Errorf("page: %+v", tenants)
+	}
+	c.Do("GET", "/admin/v1/tenants?state=happy", "").Refused(400, "invalid_request", "state")
+	c.Do("GET", "/admin/v1/tenants/nobody", "").Refused(404, "not_found", "")
+	for _, path := range []string{"config", "keys"} {
+		c.Do("GET", "/admin/v1/tenants/nobody/"+path, "").Refused(404, "not_found", "")
+	}
+
+	var proof struct {
+		OK    bool
+		Lines []struct{ Try, Result string }
+	}
+	c.Do("POST", "/admin/v1/tenants/acme/prove", "").Into(200, &proof)
+	if !proof.OK || len(proof.Lines) < 3 {
+		t.Errorf("proof %+v", proof)
+	}
+	b.audited("tenant.create", "tenant.create", "tenant.prove")
+}
+
+type catalogTenant struct{ Slug, State, Plan string }
+
+func TestConfigAndKeys(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	c := b.client
+	_, first := b.Tenant("acme")
+
+	var cfg map[string]any
+	c.Do("GET", "/admin/v1/tenants/acme/config", "").Into(200, &cfg)
+	if cfg["monthly_token_limit"] != 1e6 || cfg["pii_mode"] != "restore" {
+		t.Errorf("defaults: %v", cfg)
+	}
+	const secret = "be kind to the board of Acme"
+	c.Do("PATCH", "/admin/v1/tenants/acme/config", `{"monthly_token_limit":5,"system_prompt_override":"`+secret+`"}`).Into(200, &cfg)
+	if cfg["monthly_token_limit"] != 5.0 || cfg["concurrent_request_limit"] != 10.0 {
+		t.Errorf("patched: %v", cfg)
+	}
+	for body, param := range map[string]string{
+		`{"monthly_token_limit":"many"}`: "monthly_token_limit", `{"pii":true}`: "pii", `{"monthly_token_limit":-1}`: "", `{"pii_mode":"maybe"}`: "",
+	} {
+		c.Do("PATCH", "/admin/v1/tenants/acme/config", body).Refused(400, "invalid_request", param)
+	}
+
+	var made struct {
+		Key   struct{ ID string }
+		Token string
+	}
+	c.Do("POST", "/admin/v1/tenants/acme/keys", `{"name":"ci","scopes":["inference"]}`).Into(201, &made)
+	if !strings.HasPrefix(made.Token, "fh_"+made.Key.ID) {
+		t.Errorf("made key %s", made.Key.ID)
+	}
+	c.Do("POST", "/admin/v1/tenants/acme/keys", `{"scopes":["everything"]}`).Refused(400, "invalid_request", "")
+	c.Do("POST", "/admin/v1/tenants/acme/keys", `{"scopes":[]}`).Refused(400, "invalid_request", "")
+	c.Do("POST", "/admin/v1/tenants/acme/keys", `{}`).Refused(400, "invalid_request", "scopes")
+	if _, err := b.Cache.Authenticate(t.Context(), made.Token); err != nil {
+		t.Errorf("the new key: %v", err)
+	}
+	c.Do("DELETE", "/admin/v1/tenants/acme/keys/"+made.Key.ID, "").Into(200, &cfg)
+	b.Until("the key is refused", func() bool {
+		_, err := b.Cache.Authenticate(t.Context(), made.Token)
+		return err != nil
+	})
+	c.Do("DELETE", "/admin/v1/tenants/acme/keys/unknown", "").Refused(404, "not_found", "")
+	var keys list[struct {
+		ID        string
+		RevokedAt *string `json:"revoked_at"`
+	}]
+	a := c.Do("GET", "/admin/v1/tenants/acme/keys", "")
+	a.Into(200, &keys)
+	if len(keys.Data) != 2 || strings.Contains(a.Body, "hash") {
+		t.Errorf("keys: %s", a.Body)
+	}
+	detail := b.audited("tenant.config", "key.create", "key.revoke")
+	for _, hidden := range []string{secret, made.Token, first} {
+		if strings.Contains(detail, hidden) || strings.Contains(b.Logs.String(), hidden) {
+			t.Error("a secret or a prompt is in the audit or the log")
+		}
+	}
+}
+
+func TestServers(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	c := b.client
+	const password = "no-such-password-hunter2"
+	var servers list[map[string]any]
+	a := c.Do("GET", "/admin/v1/servers", "")
+	a.Into(200, &servers)
+	if len(servers.Data) != 1 || servers.Data[0]["name"] != resttest.Server || strings.Contains(a.Body, "password") || strings.Contains(a.Body, "secret") {
+		t.Errorf("servers: %s", a.Body)
+	}
+	c.Do("POST", "/admin/v1/servers", fmt.Sprintf(`{"name":"far","url":"postgres://admin@db.example.com:5432/postgres?sslmode=disable","password":%q}`, password)).
+		Refused(400, "invalid_request", "")
+	c.Do("POST", "/admin/v1/servers", `{"name":"x"}`).Refused(400, "invalid_request", "url")
+	address, _ := resttest.ServerURL(t)
+	wrong := c.Do("POST", "/admin/v1/servers", fmt.Sprintf(`{"name":"pg-2","url":%q,"password":%q}`, address, password))
+	if wrong.Status < 400 || strings.Contains(wrong.Body, password) {
+		t.Errorf("wrong password: %d %s", wrong.Status, wrong.Body)
+	}
+	_, right := resttest.ServerURL(t)
+	c.Do("POST", "/admin/v1/servers", fmt.Sprintf(`{"name":%q,"url":%q,"password":%q}`, resttest.Server, address, right)).Into(201, new(map[string]any))
+	detail := b.audited("server.add")
+	if all := detail + b.Logs.String(); strings.Contains(all, password) || strings.Contains(all, right) {
+		t.Error("a password is in the audit or the log")
+	}
+}
+
+func TestEnginesAndModels(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	c := b.client
+	const key = "sk-hunter2"
+	var e map[string]any
+	a := c.Do("POST", "/admin/v1/engines", `{"name":"vllm","kind":"openai","base_url":"http://127.0.0.1:9/v1","key":"`+key+`","timeout_seconds":5}`)
+	a.Into(201, &e)
+	if e["has_key"] != true || strings.Contains(a.Body, key) {
+		t.Errorf("engine %v", e)
+	}
+	c.Do("POST", "/admin/v1/engines", `{"name":"vllm","kind":"openai","base_url":"http://127.0.0.1:9/v1"}`).Refused(409, "conflict", "")
+	c.Do("POST", "/admin/v1/engines", `{"name":"x","kind":"steam"}`).Refused(400, "invalid_request", "")
+	c.Do("POST", "/admin/v1/engines", `{"name":"x","kind":"openai","timeout_seconds":-1}`).Refused(400, "invalid_request", "timeout_seconds")
+
+	var m map[string]any
+	c.Do("POST", "/admin/v1/models", `{"name":"acme/big","engine":"vllm","kind":"chat","input_price":"0.15"}`).Into(201, &m)
+	if m["upstream"] != "acme/big" {
+		t.Errorf("model %v", m)
+	}
+	c.Do("POST", "/admin/v1/models", `{"name":"y","engine":"nowhere","kind":"chat"}`).Refused(400, "invalid_request", "")
+	c.Do("POST", "/admin/v1/models", `{"name":"y","engine":"vllm","kind":"song"}`).Refused(400, "invalid_request", "")
+	c.Do("DELETE", "/admin/v1/engines/vllm", "").Refused(409, "conflict", "")
+	c.Do("DELETE", "/admin/v1/models/acme%2Fbig", "").Into(200, &m)
+	if m["deleted"] != true || m["id"] != "acme/big" {
+		t.Errorf("removal %v", m)
+	}
+	c.Do("DELETE", "/admin/v1/models/acme%2Fbig", "").Refused(404, "not_found", "")
+	c.Do("DELETE", "/admin/v1/engines/vllm", "").Into(200, &m)
+	c.Do("DELETE", "/admin/v1/engines/vllm", "").Refused(404, "not_found", "")
+	var models list[map[string]any]
+	c.Do("GET", "/admin/v1/models", "").Into(200, &models)
+	if len(models.Data) != 3 {
+		t.Errorf("models %v", models)
+	}
+	if detail := b.audited("engine.add", "model.add", "model.remove", "engine.remove"); strings.Contains(detail+b.Logs.String(), key) {
+		t.Error("the engine's key is in the audit or the log")
+	}
+}
+
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Tenant("acme")
+	var st struct {
+		Version          string
+		Servers, Tenants int
+		Nodes            []struct{ Name string }
+		Needs            []struct{ What, Fix string }
+		Confirmed        bool `json:"catalog_confirmed"`
+	}
+	b.client.Do("GET", "/admin/v1/status", "").Into(200, &st)
+	if st.Version != "test" || st.Servers != 1 || st.Tenants != 1 || len(st.Nodes) != 1 || !st.Confirmed || st.Needs == nil {
+		t.Errorf("status %+v", st)
+	}
+	var nodes list[struct{ Name string }]
+	b.client.Do("GET", "/admin/v1/nodes", "").Into(200, &nodes)
+	var stats map[string]int
+	b.client.Do("GET", "/admin/v1/router", "").Into(200, &stats)
+	if _, ok := stats["pools"]; len(nodes.Data) != 1 || !ok {
+		t.Errorf("nodes %v, router %v", nodes, stats)
+	}
+	var engines list[map[string]any]
+	b.client.Do("GET", "/admin/v1/engines", "").Into(200, &engines)
+	if len(engines.Data) != 1 {
+		t.Errorf("engines %v", engines)
+	}
+}
+
+func TestConfigNamesAllMistakes(t *testing.T) {
+	t.Parallel()
+	_, err := admin.New(admin.Config{Token: "short"})
+	for _, want := range []string{"Catalog", "Cache", "Fleet", "Router", "Logger", "Token"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v doesn't name %s", err, want)
+		}
+	}
+	if strings.Contains(fmt.Sprint(err), "short") {
+		t.Errorf("%v holds the token", err)
+	}
+}
+
+// audited checks that the operators' audit holds these actions of the token's
+// holder, in order, and returns all details.
+func (b *bench) audited(want ...string) string {
+	b.Helper()
+	// The catalog's database is this test's own; its name is in its configuration.
+	u, err := url.Parse(pgtest.SuperURL(b))
+	b.OK(err)
+	u.Path = "/" + b.Database
+	conn, err := pgx.Connect(b.Context(), u.String())
+	b.OK(err)
+	defer conn.Close(context.WithoutCancel(b.Context()))
+	rows, err := conn.Query(b.Context(), "select action, detail::text from operator_audit where actor = 'admin-token' order by seq")
+	b.OK(err)
+	var actions, details []string
+	for rows.Next() {
+		var action, detail string
+		b.OK(rows.Scan(&action, &detail))
+		actions, details = append(actions, action), append(details, detail)
+	}
+	b.OK(rows.Err())
+	if !slices.Equal(actions, want) {
+		b.Errorf("audited %v, want %v", actions, want)
+	}
+	return strings.Join(details, "\n")
+}

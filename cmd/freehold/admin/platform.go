@@ -1,0 +1,182 @@
+package admin
+
+import (
+	"context"
+	"time"
+
+	"freehold/catalog"
+	"freehold/cmd/freehold/rest"
+	"freehold/router"
+	"freehold/tenantdb/fleet"
+)
+
+type newServer struct {
+	Name     string `json:"name"`
+	Region   string `json:"region,omitempty"`
+	URL      string `json:"url" doc:"postgres://admin@host:port/postgres?sslmode=verify-full, without a password"`
+	Password string `json:"password,omitempty"`
+	Budget   int    `json:"budget,omitempty" doc:"Connections that Freehold may hold; from max_connections when left out."`
+	Reserve  int    `json:"reserve,omitempty"`
+	Insecure bool   `json:"insecure,omitempty" doc:"Accept a remote server without sslmode=verify-full."`
+}
+
+func (s *server) servers(ctx context.Context, _ operator, _ *rest.Request) (rest.List[catalog.Server], error) {
+	list, err := s.catalog.Servers(ctx)
+	return rest.NewList(list, false, nil), err
+}
+
+func (s *server) addServer(ctx context.Context, who operator, r *rest.Request, in newServer) (catalog.Server, error) {
+	srv, err := s.fleet.AddServer(ctx, fleet.ServerAdd{
+		Name: in.Name, Region: in.Region, URL: in.URL, Password: in.Password,
+		Budget: in.Budget, Reserve: in.Reserve, Insecure: in.Insecure,
+	})
+	if err != nil {
+		return catalog.Server{}, err
+	}
+	s.audit(ctx, who, r, "server.add", catalog.TenantID{}, map[string]any{
+		"name": srv.Name, "host": srv.Host, "port": srv.Port, "insecure": in.Insecure,
+	})
+	return srv, nil
+}
+
+type newEngine struct {
+	Name           string `json:"name"`
+	Kind           string `json:"kind" doc:"builtin or openai"`
+	BaseURL        string `json:"base_url,omitempty" doc:"With /v1."`
+	Key            string `json:"key,omitempty"`
+	TimeoutSeconds int    `json:"timeout_seconds,omitempty"`
+}
+
+func (s *server) engines(ctx context.Context, _ operator, _ *rest.Request) (rest.List[catalog.Engine], error) {
+	list, err := s.catalog.Engines(ctx)
+	return rest.NewList(list, false, nil), err
+}
+
+func (s *server) addEngine(ctx context.Context, who operator, r *rest.Request, in newEngine) (catalog.Engine, error) {
+	if in.TimeoutSeconds < 0 {
+		return catalog.Engine{}, rest.Bad("timeout_seconds", "timeout_seconds must not be negative.")
+	}
+	e, err := s.catalog.AddEngine(ctx, catalog.EngineSpec{
+		Name: in.Name, Kind: in.Kind, BaseURL: in.BaseURL, Key: in.Key, Timeout: time.Duration(in.TimeoutSeconds) * time.Second,
+	})
+	if err != nil {
+		return catalog.Engine{}, err
+	}
+	s.audit(ctx, who, r, "engine.add", catalog.TenantID{}, map[string]any{"name": e.Name, "kind": e.Kind, "has_key": e.HasKey})
+	return e, nil
+}
+
+func (s *server) removeEngine(ctx context.Context, who operator, r *rest.Request) (deleted, error) {
+	name := r.Param("name")
+	if err := s.catalog.RemoveEngine(ctx, name); err != nil {
+		return deleted{}, err
+	}
+	s.audit(ctx, who, r, "engine.remove", catalog.TenantID{}, map[string]any{"name": name})
+	return deleted{name, "engine", true}, nil
+}
+
+type newModel struct {
+	Name        string `json:"name"`
+	Engine      string `json:"engine"`
+	Upstream    string `json:"upstream,omitempty" doc:"The model's name at the engine; the same name when left out."`
+	Kind        string `json:"kind" doc:"chat or embedding"`
+	InputPrice  string `json:"input_price,omitempty" doc:"For a million tokens, in the bill's currency."`
+	OutputPrice string `json:"output_price,omitempty"`
+}
+
+func (s *server) models(ctx context.Context, _ operator, _ *rest.Request) (rest.List[catalog.Model], error) {
+	list, err := s.catalog.Models(ctx)
+	return rest.NewList(list, false, nil), err
+}
+
+func (s *server) addModel(ctx context.Context, who operator, r *rest.Request, in newModel) (catalog.Model, error) {
+	if in.Upstream == "" {
+		in.Upstream = in.Name
+	}
+	m, err := s.catalog.AddModel(ctx, catalog.Model{
+		Name: in.Name, Engine: in.Engine, Upstream: in.Upstream, Kind: in.Kind, InputPrice: in.InputPrice, OutputPrice: in.OutputPrice,
+	})
+	if err != nil {
+		return catalog.Model{}, err
+	}
+	s.audit(ctx, who, r, "model.add", catalog.TenantID{}, map[string]any{"name": m.Name, "engine": m.Engine})
+	return m, nil
+}
+
+func (s *server) removeModel(ctx context.Context, who operator, r *rest.Request) (deleted, error) {
+	name := r.Param("name")
+	if err := s.catalog.RemoveModel(ctx, name); err != nil {
+		return deleted{}, err
+	}
+	s.audit(ctx, who, r, "model.remove", catalog.TenantID{}, map[string]any{"name": name})
+	return deleted{name, "model", true}, nil
+}
+
+func (s *server) nodes(ctx context.Context, _ operator, _ *rest.Request) (rest.List[catalog.Node], error) {
+	list, err := s.catalog.Nodes(ctx)
+	return rest.NewList(list, false, nil), err
+}
+
+// routerView is router.Stats on the wire.
+type routerView struct {
+	Pools      int   `json:"pools"`
+	Pinned     int   `json:"pinned"`
+	Opening    int   `json:"opening"`
+	Conns      int   `json:"conns"`
+	Hits       int64 `json:"hits"`
+	Misses     int64 `json:"misses"`
+	Evictions  int64 `json:"evictions"`
+	OpenErrors int64 `json:"open_errors"`
+}
+
+func view(s router.Stats) routerView {
+	return routerView{s.Pools, s.Pinned, s.Opening, s.Conns, s.Hits, s.Misses, s.Evictions, s.OpenErrors}
+}
+
+func (s *server) routerStats(context.Context, operator, *rest.Request) (routerView, error) {
+	return view(s.router.Stats()), nil
+}
+
+// status is what an operator looks at first.
+type status struct {
+	Version   string         `json:"version"`
+	Confirmed bool           `json:"catalog_confirmed"` // within the last second
+	Servers   int            `json:"servers"`
+	Tenants   int            `json:"tenants"`
+	Nodes     []catalog.Node `json:"nodes"`
+	Router    routerView     `json:"router"`
+	Needs     []need         `json:"needs"` // what needs a person; empty is well
+}
+
+type need struct {
+	What string `json:"what"`
+	Fix  string `json:"fix"`
+}
+
+func (s *server) status(ctx context.Context, _ operator, _ *rest.Request) (status, error) {
+	servers, err := s.catalog.Servers(ctx)
+	if err != nil {
+		return status{}, err
+	}
+	nodes, err := s.catalog.Nodes(ctx)
+	if err != nil {
+		return status{}, err
+	}
+	findings, err := s.fleet.Doctor(ctx)
+	if err != nil {
+		return status{}, err
+	}
+	st := status{
+		Version: s.version, Confirmed: s.cache.Confirmed(time.Second), Servers: len(servers),
+		Nodes: nodes, Router: view(s.router.Stats()), Needs: []need{},
+	}
+	for _, srv := range servers {
+		st.Tenants += srv.Tenants
+	}
+	for _, f := range findings {
+		if !f.OK {
+			st.Needs = append(st.Needs, need{f.What, f.Fix})
+		}
+	}
+	return st, nil
+}

@@ -1,0 +1,177 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"freehold/catalog"
+	"freehold/cmd/freehold/rest"
+	"freehold/tenantdb/fleet"
+)
+
+type newTenant struct {
+	Slug   string            `json:"slug"`
+	Name   string            `json:"name,omitempty"`
+	Email  string            `json:"email,omitempty"`
+	Plan   string            `json:"plan,omitempty"`
+	Region string            `json:"region,omitempty"`
+	Server string            `json:"server,omitempty" doc:"A server's name; the least loaded one when left out."`
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+type createdTenant struct {
+	Tenant catalog.Tenant `json:"tenant"`
+	APIKey string         `json:"api_key"`
+}
+
+func (s *server) createTenant(ctx context.Context, who operator, r *rest.Request, in newTenant) (createdTenant, error) {
+	t, token, err := s.fleet.Create(ctx, catalog.TenantSpec{
+		Slug: in.Slug, Name: in.Name, Email: in.Email, Plan: in.Plan, Region: in.Region, Server: in.Server, Labels: in.Labels,
+	})
+	if err != nil {
+		return createdTenant{}, err
+	}
+	s.audit(ctx, who, r, "tenant.create", t.ID, map[string]any{"slug": t.Slug, "server": t.Server})
+	return createdTenant{t, token}, nil
+}
+
+func (s *server) tenants(ctx context.Context, _ operator, r *rest.Request) (page rest.List[catalog.Tenant], err error) {
+	limit, after, err := r.Page(100, 1000)
+	if err != nil {
+		return page, err
+	}
+	state := r.Query("state")
+	known := []catalog.State{"", catalog.Provisioning, catalog.Active, catalog.Suspended, catalog.Moving, catalog.Deleting, catalog.Deleted}
+	if !slices.Contains(known, catalog.State(state)) {
+		return page, rest.Bad("state", fmt.Sprintf("No such state: %q.", state))
+	}
+	// One more than asked for tells whether there are more.
+	list, err := s.catalog.Tenants(ctx, catalog.TenantFilter{
+		State: state, Server: r.Query("server"), Region: r.Query("region"), Plan: r.Query("plan"), Label: r.Query("label"),
+		After: after, Limit: limit + 1,
+	})
+	if err != nil {
+		return page, err
+	}
+	more := len(list) > limit
+	if more {
+		list = list[:limit]
+	}
+	return rest.NewList(list, more, func(t catalog.Tenant) string { return t.Slug }), nil
+}
+
+func (s *server) tenant(ctx context.Context, _ operator, r *rest.Request) (catalog.Tenant, error) {
+	return s.catalog.TenantBySlug(ctx, r.Param("slug"))
+}
+
+func (s *server) config(ctx context.Context, _ operator, r *rest.Request) (catalog.TenantConfig, error) {
+	t, err := s.catalog.TenantBySlug(ctx, r.Param("slug"))
+	if err != nil {
+		return catalog.TenantConfig{}, err
+	}
+	return s.catalog.TenantConfig(ctx, t.ID)
+}
+
+func (s *server) patchConfig(ctx context.Context, who operator, r *rest.Request, in catalog.ConfigPatch) (catalog.TenantConfig, error) {
+	t, err := s.catalog.TenantBySlug(ctx, r.Param("slug"))
+	if err != nil {
+		return catalog.TenantConfig{}, err
+	}
+	cfg, err := s.fleet.PatchConfig(ctx, t.ID, in)
+	if err == nil || stands(err) {
+		// What a tenant's prompts are told is content: the audit says that it changed.
+		s.audit(ctx, who, r, "tenant.config", t.ID, map[string]any{"changed": named(in)})
+	}
+	return cfg, err
+}
+
+// named lists what a patch changes.
+func named(p catalog.ConfigPatch) []string {
+	var names []string
+	for _, f := range []struct {
+		given bool
+		name  string
+	}{
+		{p.AllowedModels != nil, "allowed_models"},
+		{p.SystemPromptOverride != nil, "system_prompt_override"},
+		{p.MonthlyTokenLimit != nil, "monthly_token_limit"},
+		{p.ConcurrentRequestLimit != nil, "concurrent_request_limit"},
+		{p.PredictionLogRetentionDays != nil, "prediction_log_retention_days"},
+		{p.PIIDetectionEnabled != nil, "pii_detection_enabled"},
+		{p.PIIMode != nil, "pii_mode"},
+		{p.AuditLogEnabled != nil, "audit_log_enabled"},
+	} {
+		if f.given {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+type newKey struct {
+	Name      string     `json:"name,omitempty"`
+	Scopes    []string   `json:"scopes"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+}
+
+type createdKey struct {
+	Key   catalog.Key `json:"key"`
+	Token string      `json:"token"`
+}
+
+func (s *server) keys(ctx context.Context, _ operator, r *rest.Request) (page rest.List[catalog.Key], err error) {
+	t, err := s.catalog.TenantBySlug(ctx, r.Param("slug"))
+	if err != nil {
+		return page, err
+	}
+	list, err := s.catalog.Keys(ctx, t.ID)
+	return rest.NewList(list, false, nil), err
+}
+
+func (s *server) createKey(ctx context.Context, who operator, r *rest.Request, in newKey) (createdKey, error) {
+	t, err := s.catalog.TenantBySlug(ctx, r.Param("slug"))
+	if err != nil {
+		return createdKey{}, err
+	}
+	key, token, err := s.catalog.CreateKey(ctx, t.ID, catalog.KeySpec{Name: in.Name, Scopes: in.Scopes, ExpiresAt: in.ExpiresAt})
+	if err != nil {
+		return createdKey{}, err
+	}
+	s.audit(ctx, who, r, "key.create", t.ID, map[string]any{"key": key.ID, "scopes": key.Scopes})
+	return createdKey{key, token}, nil
+}
+
+func (s *server) revokeKey(ctx context.Context, who operator, r *rest.Request) (deleted, error) {
+	t, err := s.catalog.TenantBySlug(ctx, r.Param("slug"))
+	if err != nil {
+		return deleted{}, err
+	}
+	id := r.Param("id")
+	err = s.fleet.RevokeKey(ctx, t.ID, id)
+	if err == nil || stands(err) {
+		s.audit(ctx, who, r, "key.revoke", t.ID, map[string]any{"key": id})
+	}
+	return deleted{id, "api_key", true}, err
+}
+
+type proof struct {
+	Tenant string            `json:"tenant"`
+	OK     bool              `json:"ok"`
+	Lines  []fleet.ProofLine `json:"lines"`
+}
+
+func (s *server) prove(ctx context.Context, who operator, r *rest.Request) (proof, error) {
+	t, err := s.catalog.TenantBySlug(ctx, r.Param("slug"))
+	if err != nil {
+		return proof{}, err
+	}
+	lines, err := s.fleet.Prove(ctx, t.ID)
+	if err != nil {
+		return proof{}, err
+	}
+	p := proof{Tenant: t.Slug, OK: !slices.ContainsFunc(lines, func(l fleet.ProofLine) bool { return !l.OK }), Lines: lines}
+	s.audit(ctx, who, r, "tenant.prove", t.ID, map[string]any{"ok": p.OK, "tried": len(lines)})
+	return p, nil
+}

@@ -1,0 +1,190 @@
+package api_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"freehold/catalog"
+	"freehold/cmd/freehold/api"
+	"freehold/cmd/freehold/rest/resttest"
+)
+
+// public are the routes that need no key.
+var public = map[string]bool{"/healthz": true, "/readyz": true, "/openapi.json": true}
+
+// concrete fills a route's parameters in.
+func concrete(path string) string {
+	return strings.NewReplacer(":id", "pred_01890000-0000-7000-8000-000000000000", "+", "chat-1").Replace(path)
+}
+
+// Every route that the server serves needs a key with a scope, and refuses
+// without one; there is no other route.
+func TestEveryRouteHasItsScope(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	wrong := map[string]string{} // scope → a key that holds every other one
+	for _, s := range []string{catalog.ScopeInference, catalog.ScopeRead} {
+		var others []string
+		for _, o := range []string{
+			catalog.ScopeInference, catalog.ScopeRead, catalog.ScopeErase, catalog.ScopeModels, catalog.ScopeFiles,
+			catalog.ScopeFineTuning, catalog.ScopeKeys, catalog.ScopeExport,
+		} {
+			if o != s {
+				others = append(others, o)
+			}
+		}
+		wrong[s] = b.Key(b.acme, others...)
+	}
+	expired := time.Now().Add(-time.Hour)
+	_, old, err := b.Catalog.CreateKey(t.Context(), b.acme.ID, catalog.KeySpec{Scopes: []string{catalog.ScopeAll}, ExpiresAt: &expired})
+	if err != nil {
+		old = "" // refused at birth: there is no such key to try
+	}
+	revoked, gone, err := b.Catalog.CreateKey(t.Context(), b.acme.ID, catalog.KeySpec{Scopes: []string{catalog.ScopeAll}})
+	b.OK(err)
+	b.OK(b.Fleet.RevokeKey(t.Context(), b.acme.ID, revoked.ID))
+	mistyped := flip(b.client.Token)
+
+	seen := 0
+	for _, rt := range b.door.Routes() {
+		if public[rt.Path] {
+			if a := b.client.With("").Do(rt.Method, rt.Path, ""); a.Status != 200 || rt.Scope != "" {
+				t.Errorf("%s: %d, scope %q", rt.Path, a.Status, rt.Scope)
+			}
+			continue
+		}
+		seen++
+		if rt.Scope == "" {
+			t.Errorf("%s %s has no scope", rt.Method, rt.Path)
+			continue
+		}
+		body := ""
+		if rt.Method == "POST" {
+			body = "{}"
+		}
+		var bodies []string
+		for _, token := range []string{"", "x", "fh_unknown", mistyped, gone, old} {
+			a := b.client.With(token).Do(rt.Method, concrete(rt.Path), body)
+			a.Refused(401, "invalid_api_key", "")
+			bodies = append(bodies, a.Body)
+		}
+		for _, other := range bodies {
+			if other != bodies[0] {
+				t.Errorf("refusals differ: %s, %s", other, bodies[0])
+			}
+		}
+		b.client.With(wrong[rt.Scope]).Do(rt.Method, concrete(rt.Path), body).Refused(403, "insufficient_scope", "")
+		a := b.client.With(b.Key(b.acme, rt.Scope)).Do(rt.Method, concrete(rt.Path), body)
+		if a.Status == 401 || a.Status == 403 {
+			t.Errorf("%s %s with its scope: %d %s", rt.Method, rt.Path, a.Status, a.Body)
+		}
+	}
+	if seen != 7 {
+		t.Errorf("%d routes, want the 7 of this door", seen)
+	}
+	if a := b.client.Do("GET", "/v1/models", "", "Authorization", "bearer  "+b.client.Token); a.Status != 200 {
+		t.Errorf("scheme in small letters: %d", a.Status)
+	}
+	b.client.Do("GET", "/v1/models", "", "Authorization", "Basic "+b.client.Token).Refused(401, "invalid_api_key", "")
+}
+
+// flip changes one character of a key's secret.
+func flip(token string) string {
+	b := []byte(token)
+	i := len(b) - 12
+	if b[i]++; b[i] > 'z' || b[i] == '_'+1 {
+		b[i] = 'a'
+	}
+	return string(b)
+}
+
+// The document is valid and names exactly what the server serves.
+func TestDocument(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	doc, err := openapi3.NewLoader().LoadFromData([]byte(b.client.With("").Do("GET", "/openapi.json", "").Body))
+	b.OK(err)
+	b.OK(doc.Validate(t.Context()))
+	documented := map[string]bool{}
+	for path, item := range doc.Paths.Map() {
+		native := strings.NewReplacer("{id}", ":id", "{name}", "+").Replace(path)
+		for method := range item.Operations() {
+			documented[method+" "+native] = true
+		}
+	}
+	served := map[string]bool{}
+	for _, rt := range b.door.Routes() {
+		served[rt.Method+" "+rt.Path] = true
+		if !documented[rt.Method+" "+rt.Path] {
+			t.Errorf("%s %s isn't documented", rt.Method, rt.Path)
+		}
+	}
+	if len(served) != len(documented) {
+		t.Errorf("%d operations documented, %d served", len(documented), len(served))
+	}
+}
+
+func TestTenantStates(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	set := func(to catalog.State, from ...catalog.State) {
+		t.Helper()
+		_, err := b.Catalog.SetState(t.Context(), b.acme.ID, to, from...)
+		b.OK(err)
+	}
+	call := func() resttest.Answer { return b.client.Do("POST", "/v1/chat/completions", hello) }
+	eventually := func(status int) {
+		t.Helper()
+		b.Until("the node knows", func() bool { return call().Status == status })
+	}
+	eventually(200)
+	b.OK(b.Fleet.Suspend(t.Context(), b.acme.ID))
+	eventually(403)
+	call().Refused(403, "tenant_suspended", "")
+	b.client.Do("GET", "/v1/models", "").Refused(403, "tenant_suspended", "")
+	b.OK(b.Fleet.Resume(t.Context(), b.acme.ID))
+	eventually(200)
+	set(catalog.Moving, catalog.Active)
+	eventually(503)
+	a := call()
+	a.Refused(503, "tenant_moving", "")
+	if a.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	set(catalog.Active, catalog.Moving)
+	eventually(200)
+}
+
+// A change that binds is obeyed by the very next request, although the node's
+// cache hasn't heard of it: the tenant's database refuses, and the node reads anew.
+func TestFencedRequestIsDecidedAgain(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	if a := b.client.Do("POST", "/v1/chat/completions", hello); a.Status != 200 {
+		t.Fatalf("%d %s", a.Status, a.Body)
+	}
+	b.StopCache() // no notification, no poll
+	_, err := b.Fleet.PatchConfig(t.Context(), b.acme.ID, catalog.ConfigPatch{AllowedModels: &[]string{"embed-*"}})
+	b.OK(err)
+	b.client.Do("POST", "/v1/chat/completions", hello).Refused(403, "model_not_allowed", "model")
+	if a := b.client.Do("POST", "/v1/embeddings", `{"model":"embed-1","input":"x"}`); a.Status != 200 {
+		t.Errorf("decided again: %d %s", a.Status, a.Body)
+	}
+	// What no fence protects is refused once the catalog hasn't confirmed.
+	b.Until("a second has passed", func() bool { return !b.Cache.Confirmed(time.Second) })
+	b.client.Do("GET", "/v1/models", "").Refused(503, "database_unavailable", "")
+	b.client.Do("GET", "/v1/models/chat-1", "").Refused(503, "database_unavailable", "")
+}
+
+func TestConfigNamesAllMistakes(t *testing.T) {
+	t.Parallel()
+	_, err := api.New(api.Config{MaxBody: -1})
+	for _, want := range []string{"Cache", "Router", "Inference", "Logger", "MaxBody"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v doesn't name %s", err, want)
+		}
+	}
+}

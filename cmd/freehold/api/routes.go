@@ -1,0 +1,56 @@
+package api
+
+import (
+	"net/http"
+	"time"
+
+	"freehold/catalog"
+	"freehold/cmd/freehold/rest"
+	"freehold/inference"
+	"freehold/inference/engine"
+)
+
+// engineTime bounds a request that needs an engine. It is a backstop: how long an
+// answer, or a pause in a stream, may take is the engine's own setting.
+const engineTime = time.Hour
+
+// routes is the tenants' API: each route with the scope that it needs.
+func (s *server) routes() []rest.Route[caller] {
+	return []rest.Route[caller]{
+		{
+			Method: http.MethodPost, Path: "/v1/chat/completions", Scope: catalog.ScopeInference, Timeout: engineTime,
+			Summary:  "Answer a conversation, whole or as a stream of events.",
+			Endpoint: rest.Raw[chatBody, engine.ChatResponse](s.chat).Streaming(),
+		},
+		{
+			Method: http.MethodPost, Path: "/v1/embeddings", Scope: catalog.ScopeInference, Timeout: engineTime,
+			Summary:  "Turn texts into vectors.",
+			Endpoint: rest.Raw[embedBody, embedAnswer](s.embed),
+		},
+		{
+			Method: http.MethodPost, Path: "/v1/predictions", Scope: catalog.ScopeInference, Timeout: engineTime,
+			Summary:  "Answer one input, and show the record that is kept of it.",
+			Endpoint: rest.Raw[predictBody, inference.Prediction](s.predict),
+		},
+		{
+			Method: http.MethodGet, Path: "/v1/predictions", Scope: catalog.ScopeRead, Query: rest.Paging,
+			Summary:  "List answered requests of every kind, newest first.",
+			Endpoint: rest.Give(s.predictions),
+		},
+		{
+			Method: http.MethodGet, Path: "/v1/predictions/{id}", Scope: catalog.ScopeRead,
+			Summary:  "Show an answered request.",
+			Endpoint: rest.Give(s.prediction),
+		},
+		{
+			Method: http.MethodGet, Path: "/v1/models", Scope: catalog.ScopeRead,
+			Summary:  "List the models that the tenant may use.",
+			Endpoint: rest.Give(s.models),
+		},
+		{
+			Method: http.MethodGet, Path: "/v1/models/{name...}", Scope: catalog.ScopeRead,
+			Summary:  "Show a model.",
+			Endpoint: rest.Give(s.model),
+		},
+	}
+}

@@ -1,0 +1,141 @@
+// Package app is the program as a value: it reads the configuration, composes
+// the parts, runs them and stops them in order.
+package app
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Config is what the environment and the flags say. Secrets come from files and
+// the environment, never from a flag.
+type Config struct {
+	CatalogURL     string // FREEHOLD_CATALOG_URL
+	MasterKeyFile  string // FREEHOLD_MASTER_KEY_FILE
+	Listen         string // FREEHOLD_LISTEN
+	AdminListen    string // FREEHOLD_ADMIN_LISTEN
+	TLSCert        string // FREEHOLD_TLS_CERT
+	TLSKey         string // FREEHOLD_TLS_KEY
+	AdminTokenFile string // FREEHOLD_ADMIN_TOKEN_FILE
+	S3Endpoint     string // FREEHOLD_S3_ENDPOINT
+	S3Bucket       string // FREEHOLD_S3_BUCKET
+	DataDir        string // FREEHOLD_DATA_DIR
+	LogLevel       string // FREEHOLD_LOG_LEVEL
+}
+
+// FromEnv reads the environment; what isn't set has its documented default.
+func FromEnv(getenv func(string) string) Config {
+	or := func(name, otherwise string) string {
+		if v := getenv(name); v != "" {
+			return v
+		}
+		return otherwise
+	}
+	return Config{
+		CatalogURL:     getenv("FREEHOLD_CATALOG_URL"),
+		MasterKeyFile:  getenv("FREEHOLD_MASTER_KEY_FILE"),
+		Listen:         or("FREEHOLD_LISTEN", "127.0.0.1:8080"),
+		AdminListen:    or("FREEHOLD_ADMIN_LISTEN", "127.0.0.1:8081"),
+		TLSCert:        getenv("FREEHOLD_TLS_CERT"),
+		TLSKey:         getenv("FREEHOLD_TLS_KEY"),
+		AdminTokenFile: getenv("FREEHOLD_ADMIN_TOKEN_FILE"),
+		S3Endpoint:     getenv("FREEHOLD_S3_ENDPOINT"),
+		S3Bucket:       getenv("FREEHOLD_S3_BUCKET"),
+		DataDir:        or("FREEHOLD_DATA_DIR", ".freehold"),
+		LogLevel:       or("FREEHOLD_LOG_LEVEL", "info"),
+	}
+}
+
+// ErrConfig is wrapped by every report of bad configuration.
+var ErrConfig = errors.New("bad configuration")
+
+// Need says which parts a command uses.
+type Need uint8
+
+// The parts.
+const (
+	NeedCatalog Need = 1 << iota
+	NeedS3
+	NeedDoors
+)
+
+// Check reports every mistake at once.
+func (c Config) Check(need Need) error {
+	var errs []error
+	miss := func(name, value, what string) {
+		if value == "" {
+			errs = append(errs, fmt.Errorf("%s is not set: %s", name, what))
+		}
+	}
+	if need&NeedCatalog != 0 {
+		miss("FREEHOLD_CATALOG_URL", c.CatalogURL, "postgres://admin@host/freehold")
+		miss("FREEHOLD_MASTER_KEY_FILE", c.MasterKeyFile, "where the master key lies, or `freehold catalog migrate` writes a new one")
+	}
+	if need&NeedS3 != 0 {
+		miss("FREEHOLD_S3_BUCKET", c.S3Bucket, "the bucket for tenants' objects")
+	}
+	if need&NeedDoors != 0 {
+		miss("FREEHOLD_ADMIN_TOKEN_FILE", c.AdminTokenFile, "a file that holds the operators' token")
+		errs = append(errs, checkAddr("FREEHOLD_LISTEN", c.Listen), checkAddr("FREEHOLD_ADMIN_LISTEN", c.AdminListen))
+		if (c.TLSCert == "") != (c.TLSKey == "") {
+			errs = append(errs, errors.New("FREEHOLD_TLS_CERT and FREEHOLD_TLS_KEY go together"))
+		}
+	}
+	if _, err := c.level(); err != nil {
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("%w:\n%w", ErrConfig, err)
+	}
+	return nil
+}
+
+func checkAddr(name, addr string) error {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return fmt.Errorf("%s: %q is not host:port", name, addr)
+	}
+	return nil
+}
+
+func (c Config) level() (slog.Level, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return 0, fmt.Errorf("FREEHOLD_LOG_LEVEL: %q is none of debug, info, warn, error", c.LogLevel)
+	}
+	return l, nil
+}
+
+// Logger writes to stderr: text for a person, JSON otherwise.
+func (c Config) Logger(person bool) *slog.Logger {
+	l, err := c.level()
+	if err != nil {
+		l = slog.LevelInfo
+	}
+	opts := &slog.HandlerOptions{Level: l}
+	if person {
+		return slog.New(slog.NewTextHandler(os.Stderr, opts))
+	}
+	return slog.New(slog.NewJSONHandler(os.Stderr, opts))
+}
+
+// minToken is how short an operators' token may be.
+const minToken = 24
+
+// readSecret reads a file that holds one secret; a final line break is not part
+// of it. The error names the file, never what is in it.
+func readSecret(path string) (string, error) {
+	b, err := os.ReadFile(filepath.Clean(path))
+	if err != nil {
+		return "", fmt.Errorf("read secret: %w", err)
+	}
+	s := strings.TrimRight(string(b), "\r\n")
+	if len(s) < minToken {
+		return "", fmt.Errorf("%w: %s: a token has at least %d characters", ErrConfig, path, minToken)
+	}
+	return s, nil
+}

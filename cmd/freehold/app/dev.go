@@ -1,0 +1,292 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"freehold/catalog"
+	"freehold/migrations/localpg"
+	"freehold/tenantdb/blob"
+	"freehold/tenantdb/fleet"
+)
+
+// stopTime bounds how long each part of dev may take to stop.
+const stopTime = 2 * time.Second
+
+// What dev calls its parts.
+const (
+	devServer  = "local"
+	devAdmin   = "freehold_admin"
+	devCatalog = "freehold"
+	devBucket  = "freehold"
+)
+
+// Dev runs all parts on this machine until ctx ends: a private Postgres, an
+// object store, tenants acme and globex (and more, when tenants > 2) and a node.
+// Data, keys and secrets lie under cfg.DataDir and survive. What a person should
+// know is written to out.
+func Dev(ctx context.Context, cfg Config, version string, tenants int, log *slog.Logger, out io.Writer) (err error) {
+	began := time.Now()
+	if cfg.DataDir, err = filepath.Abs(cfg.DataDir); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o711); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	for _, p := range []*string{&cfg.TLSCert, &cfg.TLSKey} { // the object store changes the working directory
+		if *p != "" {
+			if *p, err = filepath.Abs(*p); err != nil {
+				return fmt.Errorf("certificate: %w", err)
+			}
+		}
+	}
+	// A taken port is found before anything is started.
+	apiLn, adminLn, err := listen(cfg)
+	if err != nil {
+		return err
+	}
+	_, _ = apiLn.Close(), adminLn.Close()
+
+	d := &dev{cfg: cfg, log: log, out: out}
+	defer func() { err = errors.Join(err, d.stop(context.WithoutCancel(ctx))) }()
+	if err := d.start(ctx); err != nil {
+		return err
+	}
+	keys, err := d.populate(ctx, tenants)
+	if err != nil {
+		return err
+	}
+	if err := d.writeEnv(keys); err != nil {
+		return err
+	}
+	return Serve(ctx, d.cfg, version, true, log, func(_, _ net.Addr) { d.greet(time.Since(began)) })
+}
+
+// dev is what Dev has started.
+type dev struct {
+	cfg Config
+	log *slog.Logger
+	out io.Writer
+
+	pg   *localpg.Server
+	s3   *localS3
+	user s3User
+}
+
+func (d *dev) path(name string) string { return filepath.Join(d.cfg.DataDir, name) }
+
+// start brings up Postgres and the object store, and migrates the catalog.
+func (d *dev) start(ctx context.Context) error {
+	var err error
+	if d.user, err = keepS3User(d.path("s3-user.json")); err != nil {
+		return err
+	}
+	d.pg, err = localpg.Start(ctx, localpg.Config{
+		DataDir: d.path("postgres"), MaxConnections: 300, Logger: d.log, Notice: d.out,
+	})
+	if err != nil {
+		return err
+	}
+	password, err := keepSecret(d.path("postgres-admin.secret"))
+	if err != nil {
+		return err
+	}
+	if err := d.pg.Bootstrap(ctx, devAdmin, password, devCatalog); err != nil {
+		return err
+	}
+	admin, err := url.Parse(d.pg.URL(devCatalog))
+	if err != nil {
+		return errors.New("local Postgres: its URL can't be read")
+	}
+	admin.User = url.UserPassword(devAdmin, password)
+	d.cfg.CatalogURL = admin.String()
+
+	if d.s3, err = startS3(ctx, d.path("s3"), d.user); err != nil {
+		return err
+	}
+	d.cfg.S3Endpoint, d.cfg.S3Bucket = d.s3.endpoint, devBucket
+	for k, v := range d.awsEnv() {
+		if err := os.Setenv(k, v); err != nil { // where the AWS SDK looks
+			return fmt.Errorf("object store: %w", err)
+		}
+	}
+	if _, err := blob.Open(ctx, blob.Config{Endpoint: d.cfg.S3Endpoint, Bucket: devBucket}, true); err != nil {
+		return err
+	}
+	if d.cfg.MasterKeyFile == "" {
+		d.cfg.MasterKeyFile = d.path("master.key")
+	}
+	d.cfg.AdminTokenFile = d.path("admin.token")
+	if _, err := keepSecret(d.cfg.AdminTokenFile); err != nil {
+		return err
+	}
+	if _, _, _, err := MigrateCatalog(ctx, d.cfg, d.log); err != nil {
+		return err
+	}
+	p, err := Open(ctx, d.cfg, d.log)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	admin.User, admin.Path = url.User(devAdmin), "/postgres"
+	_, err = p.Fleet.AddServer(ctx, fleet.ServerAdd{Name: devServer, URL: admin.String(), Password: password})
+	return err
+}
+
+func (d *dev) awsEnv() map[string]string {
+	return map[string]string{
+		"AWS_ACCESS_KEY_ID": d.user.Access, "AWS_SECRET_ACCESS_KEY": d.user.Secret, "AWS_REGION": "us-east-1",
+	}
+}
+
+// devModels are the built-in engine's.
+var devModels = []catalog.Model{
+	{Name: "freehold-answer-1", Engine: "builtin", Upstream: "freehold-answer-1", Kind: "chat"},
+	{Name: "freehold-embed-1", Engine: "builtin", Upstream: "freehold-embed-1", Kind: "embedding"},
+}
+
+// populate makes what isn't there yet: the built-in engine and its models, the
+// tenants, a key for each of the first two. It returns those keys.
+func (d *dev) populate(ctx context.Context, tenants int) (map[string]string, error) {
+	p, err := Open(ctx, d.cfg, d.log)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	if _, err := p.Catalog.AddEngine(ctx, catalog.EngineSpec{Name: "builtin", Kind: "builtin"}); err != nil && !errors.Is(err, catalog.ErrExists) {
+		return nil, err
+	}
+	for _, m := range devModels {
+		if _, err := p.Catalog.AddModel(ctx, m); err != nil && !errors.Is(err, catalog.ErrExists) {
+			return nil, err
+		}
+	}
+	if _, err := p.Fleet.MigrateAll(ctx, fleet.MigrateOptions{}); err != nil {
+		d.log.Warn("not every tenant's database is at this binary's schema: see freehold migrate status")
+	}
+	known, err := readEnv(d.path("dev.env"))
+	if err != nil {
+		return nil, err
+	}
+	keys := map[string]string{}
+	for i := range max(tenants, 2) {
+		slug, keyed := devTenant(i)
+		key, err := d.tenant(ctx, p, slug)
+		if err != nil {
+			return nil, fmt.Errorf("tenant %s: %w", slug, err)
+		}
+		if !keyed {
+			continue
+		}
+		name := strings.ToUpper(slug) + "_API_KEY"
+		if key == "" {
+			key = known[name]
+		}
+		if key == "" { // dev.env was deleted
+			t, err := p.Catalog.TenantBySlug(ctx, slug)
+			if err != nil {
+				return nil, err
+			}
+			if _, key, err = p.Catalog.CreateKey(ctx, t.ID, catalog.KeySpec{Name: "dev", Scopes: []string{catalog.ScopeAll}}); err != nil {
+				return nil, err
+			}
+		}
+		keys[name] = key
+	}
+	return keys, nil
+}
+
+// tenant makes a tenant and returns its key; "" when it was there.
+func (d *dev) tenant(ctx context.Context, p *Platform, slug string) (string, error) {
+	if t, err := p.Catalog.TenantBySlug(ctx, slug); err == nil && t.State != catalog.Provisioning {
+		return "", nil
+	} else if err != nil && !errors.Is(err, catalog.ErrNotFound) {
+		return "", err
+	}
+	name := strings.ToUpper(slug[:1]) + slug[1:]
+	_, key, err := p.Fleet.Create(ctx, catalog.TenantSpec{Slug: slug, Name: name, Email: slug + "@example.com"})
+	return key, err
+}
+
+// devTenant names the i-th demo tenant; the first two have a key in dev.env.
+func devTenant(i int) (slug string, keyed bool) {
+	switch i {
+	case 0:
+		return "acme", true
+	case 1:
+		return "globex", true
+	default:
+		return fmt.Sprintf("tenant-%04d", i+1), false
+	}
+}
+
+func (d *dev) scheme() string {
+	if d.cfg.TLSCert != "" {
+		return "https://"
+	}
+	return "http://"
+}
+
+// writeEnv writes dev.env: a second terminal is one `source` away.
+func (d *dev) writeEnv(keys map[string]string) error {
+	token, err := readSecret(d.cfg.AdminTokenFile)
+	if err != nil {
+		return err
+	}
+	base := d.scheme() + d.cfg.Listen
+	return writeEnv(d.path("dev.env"), []envVar{
+		{"FREEHOLD_URL", base},
+		{"FREEHOLD_ADMIN_URL", d.scheme() + d.cfg.AdminListen},
+		{"FREEHOLD_ADMIN_TOKEN", token},
+		{"FREEHOLD_CATALOG_URL", d.cfg.CatalogURL},
+		{"FREEHOLD_MASTER_KEY_FILE", d.cfg.MasterKeyFile},
+		{"FREEHOLD_S3_ENDPOINT", d.cfg.S3Endpoint},
+		{"FREEHOLD_S3_BUCKET", d.cfg.S3Bucket},
+		{"AWS_ACCESS_KEY_ID", d.user.Access},
+		{"AWS_SECRET_ACCESS_KEY", d.user.Secret},
+		{"AWS_REGION", "us-east-1"},
+		{"ACME_API_KEY", keys["ACME_API_KEY"]},
+		{"GLOBEX_API_KEY", keys["GLOBEX_API_KEY"]},
+		{"OPENAI_BASE_URL", base + "/v1"},
+		{"OPENAI_API_KEY", keys["ACME_API_KEY"]},
+	})
+}
+
+// stop stops what start started, last first.
+func (d *dev) stop(ctx context.Context) error {
+	var errs []error
+	bounded := func(stop func(context.Context) error) {
+		ctx, cancel := context.WithTimeout(ctx, stopTime)
+		defer cancel()
+		errs = append(errs, stop(ctx))
+	}
+	if d.s3 != nil {
+		bounded(d.s3.close)
+	}
+	if d.pg != nil {
+		bounded(d.pg.Stop)
+	}
+	return errors.Join(errs...)
+}
+
+// relative shortens a path for a person, where that is shorter.
+func relative(path string) string {
+	wd, ok := os.LookupEnv("PWD")
+	if !ok {
+		return path
+	}
+	if rel, err := filepath.Rel(wd, path); err == nil && fs.ValidPath(rel) {
+		return rel
+	}
+	return path
+}

@@ -1,0 +1,223 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"freehold/catalog"
+	"freehold/catalog/queue"
+	"freehold/cmd/freehold/admin"
+	"freehold/cmd/freehold/api"
+	"freehold/cmd/freehold/rest"
+	"freehold/inference"
+	"freehold/migrations"
+	"freehold/router"
+)
+
+// drainTime is how long a stopping node lets requests end. Long enough for a
+// usual answer, and short enough that all parts are down within five seconds.
+const drainTime = 3 * time.Second
+
+// Serve runs a node: both doors, and the workers unless told not to. It returns
+// nil when ctx ends and everything has stopped. ready, when not nil, is called
+// once with the doors' addresses after both listen.
+func Serve(ctx context.Context, cfg Config, version string, workers bool, log *slog.Logger, ready func(api, admin net.Addr)) error {
+	if err := cfg.Check(NeedCatalog | NeedS3 | NeedDoors); err != nil {
+		return err
+	}
+	token, err := readSecret(cfg.AdminTokenFile)
+	if err != nil {
+		return err
+	}
+	p, err := Open(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	apiLn, adminLn, err := listen(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { _, _ = apiLn.Close(), adminLn.Close() }()
+
+	n, err := newNode(p, cfg, version, token, log)
+	if err != nil {
+		return err
+	}
+	return n.run(ctx, p, workers, apiLn, adminLn, ready)
+}
+
+// node is the composed parts of one serving process.
+type node struct {
+	cache  *catalog.Cache
+	router *router.Router
+	api    *rest.Door
+	admin  *rest.Door
+	log    *slog.Logger
+}
+
+func newNode(p *Platform, cfg Config, version, token string, log *slog.Logger) (*node, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("node name: %w", err)
+	}
+	cache := catalog.NewCache(p.Catalog, catalog.CacheConfig{
+		NodeName: fmt.Sprintf("%s/%d", host, os.Getpid()), Version: version, Logger: log,
+	})
+	latest, err := migrations.Tenant().Latest()
+	if err != nil {
+		return nil, err
+	}
+	rt, err := router.New(router.Config{Route: cache.Route, SchemaMin: minSchema, SchemaMax: latest, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	cache.OnChange(rt.Invalidate)
+	eng := &engines{cat: p.Catalog, cache: cache, log: log, made: map[string]madeEngine{}}
+	inf, err := inference.New(inference.Config{Model: cache.Model, Models: cache.Models, Engine: eng.get, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	readyCheck := func(context.Context) error {
+		if !cache.Ready() {
+			return catalog.ErrUnavailable
+		}
+		return nil
+	}
+	n := &node{cache: cache, router: rt, log: log}
+	n.api, err = api.New(api.Config{Cache: cache, Router: rt, Inference: inf, Ready: readyCheck, Logger: log, Version: version})
+	if err != nil {
+		return nil, err
+	}
+	n.admin, err = admin.New(admin.Config{
+		Catalog: p.Catalog, Cache: cache, Fleet: p.Fleet, Router: rt, Token: token,
+		Ready: readyCheck, Logger: log, Version: version,
+	})
+	return n, err
+}
+
+// minSchema is the oldest tenant schema that this binary serves.
+const minSchema = 1
+
+// run serves until ctx ends, then stops in the order that lets each part finish
+// with what it needs: doors, router, workers, cache.
+func (n *node) run(ctx context.Context, p *Platform, workers bool, apiLn, adminLn net.Listener, ready func(api, admin net.Addr)) error {
+	// The parts outlive ctx until they are stopped in order below.
+	parts, stopParts := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopParts()
+	g, failed := errgroup.WithContext(parts)
+	g.Go(func() error { return n.cache.Run(parts) })
+	g.Go(func() error { return n.api.Serve(apiLn) })
+	g.Go(func() error { return n.admin.Serve(adminLn) })
+	var q *queue.Queue
+	if workers {
+		var err error
+		if q, err = startWorkers(parts, p, n.log); err != nil {
+			n.log.Error("workers did not start", "error", err)
+			stopParts()
+			return errors.Join(err, n.stop(nil, stopParts), g.Wait())
+		}
+	}
+	n.log.Info("serving", "api", apiLn.Addr().String(), "admin", adminLn.Addr().String(), "workers", workers)
+	if ready != nil {
+		ready(apiLn.Addr(), adminLn.Addr())
+	}
+	select {
+	case <-ctx.Done():
+	case <-failed.Done(): // a part ended by itself: its error comes from Wait
+	}
+	err := n.stop(q, stopParts)
+	return errors.Join(err, g.Wait())
+}
+
+func (n *node) stop(q *queue.Queue, stopParts context.CancelFunc) error {
+	// Nothing waits longer than this, whatever ended us.
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	var doors errgroup.Group
+	doors.Go(func() error { return n.api.Shutdown(ctx) })
+	doors.Go(func() error { return n.admin.Shutdown(ctx) })
+	errs := []error{doors.Wait(), n.router.Close(ctx)}
+	if q != nil {
+		errs = append(errs, q.Stop(ctx))
+	}
+	stopParts()
+	if err := errors.Join(errs...); err != nil {
+		n.log.Warn("stopped before everything had ended", "error", err)
+	}
+	return nil
+}
+
+// Work runs the workers alone until ctx ends.
+func Work(ctx context.Context, cfg Config, log *slog.Logger) error {
+	if err := cfg.Check(NeedCatalog | NeedS3); err != nil {
+		return err
+	}
+	p, err := Open(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	q, err := startWorkers(parts, p, log)
+	if err != nil {
+		return err
+	}
+	log.Info("working")
+	<-ctx.Done()
+	bounded, cancel := context.WithTimeout(parts, drainTime)
+	defer cancel()
+	return q.Stop(bounded)
+}
+
+func startWorkers(ctx context.Context, p *Platform, log *slog.Logger) (*queue.Queue, error) {
+	q, err := queue.New(p.Catalog, queue.Config{
+		Logger: log, StopSoft: drainTime / 2, StopHard: drainTime / 2,
+		Periodic: []queue.Periodic{
+			{Name: "prediction-weeks", Every: 24 * time.Hour, RunAtStart: true, Run: p.Fleet.MakeWeeks},
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return q, q.Start(ctx)
+}
+
+// listen opens both doors, with TLS when a certificate is given.
+func listen(cfg Config) (apiLn, adminLn net.Listener, err error) {
+	var conf *tls.Config
+	if cfg.TLSCert != "" {
+		cert, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: certificate: %w", ErrConfig, err)
+		}
+		conf = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	}
+	open := func(name, addr string) (net.Listener, error) {
+		ln, err := net.Listen("tcp", addr) //nolint:noctx // a listener outlives any context
+		if err != nil {
+			return nil, fmt.Errorf("%w (set %s to another address)", err, name)
+		}
+		if conf != nil {
+			ln = tls.NewListener(ln, conf)
+		}
+		return ln, nil
+	}
+	if apiLn, err = open("FREEHOLD_LISTEN", cfg.Listen); err != nil {
+		return nil, nil, err
+	}
+	if adminLn, err = open("FREEHOLD_ADMIN_LISTEN", cfg.AdminListen); err != nil {
+		_ = apiLn.Close()
+		return nil, nil, err
+	}
+	return apiLn, adminLn, nil
+}

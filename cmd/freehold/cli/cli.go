@@ -1,0 +1,161 @@
+// Package cli is the operators' command line. Commands act on the catalog and
+// on whole databases, as the admin API does; tables are for people, JSON for
+// scripts, and progress goes to stderr.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+
+	"github.com/spf13/cobra"
+
+	"freehold/catalog"
+	"freehold/cmd/freehold/app"
+	"freehold/tenantdb/fleet"
+)
+
+// Exit statuses.
+const (
+	exitDone    = 0
+	exitFailed  = 1
+	exitUsage   = 2
+	exitPartial = 3
+)
+
+// errUsage marks what the caller has to say differently.
+var errUsage = errors.New("usage")
+
+// exitError carries another program's exit status.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// env is what every command works with.
+type env struct {
+	cfg      app.Config
+	version  string
+	output   string
+	stdin    io.Reader
+	out, err io.Writer
+}
+
+// Run runs one command and returns the process's exit status.
+func Run(ctx context.Context, version string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	e := &env{cfg: app.FromEnv(os.Getenv), version: version, stdin: stdin, out: stdout, err: stderr}
+	root := e.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	var exit exitError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &exit):
+		return int(exit)
+	}
+	fmt.Fprintln(stderr, "freehold:", err)
+	switch {
+	case errors.Is(err, errUsage), errors.Is(err, app.ErrConfig), errors.Is(err, catalog.ErrInvalid):
+		return exitUsage
+	case errors.Is(err, fleet.ErrPartial):
+		return exitPartial
+	default:
+		return exitFailed
+	}
+}
+
+func (e *env) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "freehold",
+		Short:         "A database-per-tenant AI platform: each tenant owns a Postgres database, an object-store prefix, its models and its bill",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          usageArgs(cobra.NoArgs),
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
+	f := root.PersistentFlags()
+	f.StringVarP(&e.output, "output", "o", "table", "table or json")
+	f.StringVar(&e.cfg.DataDir, "data-dir", e.cfg.DataDir, "where freehold dev keeps its data (FREEHOLD_DATA_DIR)")
+	f.StringVar(&e.cfg.LogLevel, "log-level", e.cfg.LogLevel, "debug, info, warn or error (FREEHOLD_LOG_LEVEL)")
+	f.StringVar(&e.cfg.MasterKeyFile, "master-key-file", e.cfg.MasterKeyFile, "tink keyset (FREEHOLD_MASTER_KEY_FILE)")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if e.output != "table" && e.output != "json" {
+			return fmt.Errorf("%w: --output is table or json, not %q", errUsage, e.output)
+		}
+		return nil
+	}
+	root.AddCommand(
+		e.devCmd(), e.serveCmd(), e.workerCmd(), e.statusCmd(), e.catalogCmd(), e.serverCmd(), e.tenantCmd(),
+		e.keyCmd(), e.configCmd(), e.engineCmd(), e.modelCmd(), e.migrateCmd(), e.doctorCmd(), e.versionCmd(),
+	)
+	return root
+}
+
+// group makes a command that only holds others.
+func group(use, short string, subs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Args: func(c *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fmt.Errorf("%w: %s has no command %q", errUsage, c.CommandPath(), args[0])
+		}
+		return nil
+	}, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(subs...)
+	return c
+}
+
+// usageArgs makes a wrong number of arguments a usage error.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return fmt.Errorf("%w: %w\nusage: %s", errUsage, err, c.UseLine())
+		}
+		return nil
+	}
+}
+
+// open opens the platform for one command. The caller closes it.
+func (e *env) open(c *cobra.Command) (*app.Platform, error) {
+	log := e.cfg.Logger(true)
+	return app.Open(c.Context(), e.cfg, log)
+}
+
+// with is open for the commands that need nothing but the platform.
+func (e *env) with(run func(ctx context.Context, p *app.Platform, args []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		p, err := e.open(c)
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		return run(c.Context(), p, args)
+	}
+}
+
+// tenant finds the tenant that a command names.
+func tenant(ctx context.Context, p *app.Platform, slug string) (catalog.Tenant, error) {
+	t, err := p.Catalog.TenantBySlug(ctx, slug)
+	if err != nil {
+		return t, fmt.Errorf("tenant %s: %w", slug, err)
+	}
+	return t, nil
+}
+
+// audit records what the operator at this terminal did.
+func audit(ctx context.Context, p *app.Platform, action string, id catalog.TenantID, detail map[string]any) error {
+	actor := "unknown"
+	if u, err := user.Current(); err == nil {
+		actor = u.Username
+	}
+	host, err := os.Hostname()
+	if err == nil {
+		actor += "@" + host
+	}
+	return p.Catalog.AppendAudit(ctx, actor, action, id, detail)
+}

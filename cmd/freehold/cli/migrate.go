@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"freehold/catalog"
+	"freehold/cmd/freehold/app"
+	"freehold/migrations"
+	"freehold/tenantdb/fleet"
+)
+
+func (e *env) migrateCmd() *cobra.Command {
+	var o fleet.MigrateOptions
+	up := &cobra.Command{
+		Use: "up", Short: "Bring every tenant's database to this binary's schema", Args: usageArgs(cobra.NoArgs),
+		RunE: e.with(func(ctx context.Context, p *app.Platform, _ []string) error {
+			o.Progress = e.progress()
+			results, err := p.Fleet.MigrateAll(ctx, o)
+			if err != nil && !errors.Is(err, fleet.ErrPartial) {
+				return err
+			}
+			return errors.Join(e.showMigration(results), err)
+		}),
+	}
+	up.Flags().IntVar(&o.Parallel, "parallel", 4, "how many databases at once")
+	up.Flags().StringVar(&o.Tenant, "tenant", "", "only this tenant")
+
+	status := &cobra.Command{
+		Use: "status", Short: "Show which schema each tenant's database has, as the catalog knows it", Args: usageArgs(cobra.NoArgs),
+		RunE: e.with(func(ctx context.Context, p *app.Platform, _ []string) error { return e.migrateStatus(ctx, p) }),
+	}
+	return group("migrate", "Schema of the tenants' databases", up, status)
+}
+
+// progress draws a bar on stderr, and only at a terminal.
+func (e *env) progress() func(done, failed, total int) {
+	f, ok := e.err.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	var bar *progressbar.ProgressBar
+	return func(done, failed, total int) {
+		if bar == nil {
+			bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription("migrating"),
+				progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
+		}
+		_ = bar.Set(done + failed) // a bar that can't be drawn harms nobody
+	}
+}
+
+func (e *env) showMigration(results []fleet.MigrateResult) error {
+	if e.output == "json" {
+		return e.json(results)
+	}
+	done := 0
+	for _, r := range results {
+		if r.Err == nil {
+			done++
+			continue
+		}
+		e.say("failed: %s at version %d: %s", r.Slug, r.From, r.Reason)
+	}
+	latest, err := migrations.Tenant().Latest()
+	if err != nil {
+		return err
+	}
+	e.say("%d of %d tenants at version %d", done, len(results), latest)
+	return nil
+}
+
+func (e *env) migrateStatus(ctx context.Context, p *app.Platform) error {
+	latest, err := migrations.Tenant().Latest()
+	if err != nil {
+		return err
+	}
+	type row struct {
+		Tenant  string `json:"tenant"`
+		Version int64  `json:"version"`
+		Target  int64  `json:"target"`
+		State   string `json:"state"`
+	}
+	rows, tab := []row{}, table{head: []string{"tenant", "version", "target", "state"}}
+	behind := 0
+	f := catalog.TenantFilter{Limit: 500}
+	for {
+		page, err := p.Catalog.Tenants(ctx, f)
+		if err != nil {
+			return err
+		}
+		for _, t := range page {
+			state := "current"
+			switch {
+			case t.SchemaVersion < latest:
+				state = "behind"
+				behind++
+			case t.SchemaVersion > latest:
+				state = "ahead of this binary"
+			}
+			rows = append(rows, row{t.Slug, t.SchemaVersion, latest, state})
+			tab.add(t.Slug, strconv.FormatInt(t.SchemaVersion, 10), strconv.FormatInt(latest, 10), state)
+		}
+		if len(page) < f.Limit {
+			break
+		}
+		f.After = page[len(page)-1].Slug
+	}
+	if err := e.show(rows, tab); err != nil {
+		return err
+	}
+	if behind > 0 {
+		sayTo(e.err, "%s behind: freehold migrate up", plural(behind, "tenant"))
+	}
+	return nil
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

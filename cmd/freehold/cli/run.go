@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"freehold/cmd/freehold/app"
+)
+
+func (e *env) devCmd() *cobra.Command {
+	var tenants int
+	c := &cobra.Command{
+		Use:   "dev",
+		Short: "Run all parts on this machine, with two demo tenants; Ctrl-C stops all, data survives",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if tenants < 2 {
+				return fmt.Errorf("%w: --tenants is at least 2", errUsage)
+			}
+			cfg := e.cfg
+			if !c.Flags().Changed("log-level") && os.Getenv("FREEHOLD_LOG_LEVEL") == "" {
+				cfg.LogLevel = "warn" // the greeting is what a person should see
+			}
+			return app.Dev(c.Context(), cfg, e.version, tenants, cfg.Logger(true), e.out)
+		},
+	}
+	c.Flags().IntVar(&tenants, "tenants", 2, "how many demo tenants")
+	e.doorFlags(c)
+	return c
+}
+
+func (e *env) serveCmd() *cobra.Command {
+	var noWorker bool
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the tenants' API and the operators' API, with workers",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			return app.Serve(c.Context(), e.cfg, e.version, !noWorker, e.logger(), nil)
+		},
+	}
+	c.Flags().BoolVar(&noWorker, "no-worker", false, "serve only; run workers elsewhere with freehold worker")
+	c.Flags().StringVar(&e.cfg.AdminTokenFile, "admin-token-file", e.cfg.AdminTokenFile, "file that holds the operators' token (FREEHOLD_ADMIN_TOKEN_FILE)")
+	e.doorFlags(c)
+	return c
+}
+
+func (e *env) workerCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "worker",
+		Short: "Run the workers alone",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE:  func(c *cobra.Command, _ []string) error { return app.Work(c.Context(), e.cfg, e.logger()) },
+	}
+}
+
+func (e *env) doorFlags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&e.cfg.Listen, "listen", e.cfg.Listen, "the tenants' API (FREEHOLD_LISTEN)")
+	f.StringVar(&e.cfg.AdminListen, "admin-listen", e.cfg.AdminListen, "the operators' API (FREEHOLD_ADMIN_LISTEN)")
+	f.StringVar(&e.cfg.TLSCert, "tls-cert", e.cfg.TLSCert, "certificate chain, PEM (FREEHOLD_TLS_CERT)")
+	f.StringVar(&e.cfg.TLSKey, "tls-key", e.cfg.TLSKey, "its private key, PEM (FREEHOLD_TLS_KEY)")
+}
+
+// logger of a long-running process: text at a terminal, JSON for a collector.
+func (e *env) logger() *slog.Logger { return e.cfg.Logger(term.IsTerminal(int(os.Stderr.Fd()))) }
+
+func (e *env) versionCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: usageArgs(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			return e.show(map[string]string{"version": e.version}, table{rows: [][]string{{"freehold " + e.version}}})
+		},
+	}
+}

@@ -1,0 +1,168 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"freehold/catalog"
+	"freehold/inference"
+	"freehold/inference/engine"
+	"freehold/router"
+	"freehold/tenantdb"
+	"freehold/tenantdb/fleet"
+)
+
+// Errors that are decided at a door.
+var (
+	// ErrScope is returned when the key doesn't hold the route's scope.
+	ErrScope = errors.New("insufficient scope")
+	// ErrShuttingDown is returned while this node stops; it is also the cause
+	// with which a door cancels what outlasts its shutdown.
+	ErrShuttingDown = errors.New("shutting down")
+
+	errClientGone = errors.New("client went away")
+	errTooLarge   = errors.New("request too large")
+	errMedia      = errors.New("unsupported media type")
+	errNoRoute    = errors.New("unknown route")
+	errMethod     = errors.New("method not allowed")
+	errSlowClient = errors.New("request came too slowly")
+	errHeaders    = errors.New("request headers too large")
+	errMalformed  = errors.New("malformed request")
+	errPanic      = errors.New("panic in a handler")
+)
+
+// Types of errors, as OpenAI pairs them with codes.
+const (
+	typeRequest = "invalid_request_error"
+	typeServer  = "server_error"
+)
+
+// Error is an answer that isn't a success: a row of the table, or what a handler
+// refuses by itself. Message is sent as it stands.
+type Error struct {
+	Status               int
+	Code, Type           string
+	Param, Message       string
+	RetryAfter           time.Duration // 0: no header
+	Err                  error         // for the log
+	unlisted, clientGone bool
+}
+
+func (e *Error) Error() string { return e.Message }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Bad refuses a request as it is; param names the place, and may be empty.
+func Bad(param, message string) error {
+	return &Error{Status: http.StatusBadRequest, Code: "invalid_request", Type: typeRequest, Param: param, Message: message}
+}
+
+// retryable reports whether the same request may succeed soon. SDKs retry 409
+// and 429 by themselves; where that can't help they are told.
+func (e *Error) retryable() bool {
+	switch {
+	case e.Status >= 500, e.Status == http.StatusRequestTimeout:
+		return true
+	default:
+		return e.Status == http.StatusTooManyRequests && e.Code == "rate_limit_exceeded"
+	}
+}
+
+type row struct {
+	is      error
+	status  int
+	code    string
+	message string // empty: the error's own text, written for the caller
+	param   string
+	retry   time.Duration
+}
+
+// table is the one table from error to answer. The first row that fits decides.
+var table = []row{
+	{is: fleet.ErrUnfenced, status: 503, code: "database_unavailable", message: "Saved, but the tenant's database could not be told: repeat the call.", retry: time.Second},
+	{is: catalog.ErrInvalidKey, status: 401, code: "invalid_api_key", message: "Missing or invalid API key."},
+	{is: router.ErrUnknown, status: 401, code: "invalid_api_key", message: "Missing or invalid API key."},
+	{is: ErrScope, status: 403, code: "insufficient_scope", message: "This API key does not have the scope that the route needs."},
+	{is: router.ErrSuspended, status: 403, code: "tenant_suspended", message: "This tenant is suspended."},
+	{is: inference.ErrModelNotAllowed, status: 403, code: "model_not_allowed", message: "This tenant may not use the model.", param: "model"},
+	{is: inference.ErrModelNotFound, status: 404, code: "model_not_found", message: "The model does not exist.", param: "model"},
+	{is: tenantdb.ErrNotFound, status: 404, code: "not_found", message: "No such object."},
+	{is: catalog.ErrNotFound, status: 404, code: "not_found", message: "No such object."},
+	{is: errNoRoute, status: 404, code: "not_found", message: "No such route."},
+	{is: errMethod, status: 405, code: "method_not_allowed", message: "The route does not answer this method."},
+	{is: errSlowClient, status: 408, code: "request_timeout", message: "The request did not arrive in time."},
+	{is: catalog.ErrExists, status: 409, code: "conflict"},
+	{is: catalog.ErrConflict, status: 409, code: "conflict"},
+	{is: errTooLarge, status: 413, code: "request_too_large", message: "The request body is too large."},
+	{is: errMedia, status: 415, code: "unsupported_media_type", message: "The request body must be application/json, not compressed."},
+	{is: errHeaders, status: 431, code: "invalid_request", message: "The request headers are too large."},
+	{is: fleet.ErrInsecureServer, status: 400, code: "invalid_request"},
+	{is: fleet.ErrServerOpen, status: 400, code: "invalid_request"},
+	{is: fleet.ErrServerUnfit, status: 400, code: "invalid_request"},
+	{is: catalog.ErrInvalid, status: 400, code: "invalid_request"},
+	{is: errMalformed, status: 400, code: "invalid_request", message: "The request could not be read."},
+	{is: errClientGone, status: 499, code: "client_closed_request", message: "The client went away."},
+	{is: ErrShuttingDown, status: 503, code: "shutting_down", message: "This node is stopping.", retry: time.Second},
+	{is: router.ErrClosed, status: 503, code: "shutting_down", message: "This node is stopping.", retry: time.Second},
+	{is: router.ErrMoving, status: 503, code: "tenant_moving", message: "This tenant is moving to another server.", retry: time.Second},
+	{is: router.ErrUpgrading, status: 503, code: "tenant_upgrading", message: "This tenant's database is being upgraded.", retry: 5 * time.Second},
+	{is: router.ErrBusy, status: 503, code: "server_full", message: "No database connection became free in time.", retry: time.Second},
+	{is: tenantdb.ErrFenced, status: 503, code: "database_unavailable", message: "The tenant's state is changing.", retry: time.Second},
+	{is: tenantdb.ErrForeign, status: 503, code: "database_unavailable", message: "The tenant's database cannot be used.", retry: 5 * time.Second},
+	{is: tenantdb.ErrUnavailable, status: 503, code: "database_unavailable", message: "The tenant's database cannot be reached.", retry: time.Second},
+	{is: catalog.ErrUnavailable, status: 503, code: "database_unavailable", message: "The catalog cannot be reached.", retry: time.Second},
+	{is: context.DeadlineExceeded, status: 504, code: "engine_timeout", message: "The request took too long."},
+}
+
+// Describe turns an error into its answer. What isn't listed is a 500 whose text
+// stays here.
+func Describe(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*inference.BadRequest](err); ok {
+		return &Error{Status: 400, Code: "invalid_request", Type: typeRequest, Param: e.Param, Message: e.Message, Err: err}
+	}
+	if e, ok := errors.AsType[*engine.Error](err); ok {
+		return describeEngine(e, err)
+	}
+	for _, t := range table {
+		if !errors.Is(err, t.is) {
+			continue
+		}
+		e := &Error{Status: t.status, Code: t.code, Type: typeRequest, Param: t.param, Message: t.message, RetryAfter: t.retry, Err: err}
+		if e.Message == "" {
+			e.Message = err.Error()
+		}
+		if e.Status >= 500 {
+			e.Type = typeServer
+		}
+		e.clientGone = errors.Is(t.is, errClientGone)
+		return e
+	}
+	return &Error{Status: 500, Code: "internal_error", Type: typeServer, Message: "Something went wrong here; it has been logged.", Err: err, unlisted: true}
+}
+
+// describeEngine answers for an engine. The upstream's own status and text are
+// for the log alone, except where the fault is the request's.
+func describeEngine(e *engine.Error, err error) *Error {
+	switch e.Kind {
+	case engine.BadRequest, engine.Unsupported:
+		return &Error{Status: 400, Code: "invalid_request", Type: typeRequest, Param: e.Param, Message: e.Message, Err: err}
+	case engine.Timeout:
+		return &Error{Status: 504, Code: "engine_timeout", Type: typeServer, Message: "The engine did not answer in time.", Err: err}
+	default:
+		return &Error{Status: 502, Code: "engine_error", Type: typeServer, Message: "The engine failed.", Err: err}
+	}
+}
+
+// body is the error's wire form.
+func (e *Error) body() map[string]any {
+	var param any
+	if e.Param != "" {
+		param = e.Param
+	}
+	return map[string]any{"error": map[string]any{"message": e.Message, "type": e.Type, "param": param, "code": e.Code}}
+}

@@ -1,0 +1,109 @@
+package rest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"freehold/catalog"
+	"freehold/cmd/freehold/rest"
+	"freehold/inference"
+	"freehold/inference/engine"
+	"freehold/router"
+	"freehold/tenantdb"
+	"freehold/tenantdb/fleet"
+)
+
+// The table, as the project's design has it.
+func TestTable(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err    error
+		status int
+		code   string
+		param  string
+		retry  bool
+	}{
+		{rest.Bad("n", "n must be small."), 400, "invalid_request", "n", false},
+		{&inference.BadRequest{Param: "stop", Message: "x"}, 400, "invalid_request", "stop", false},
+		{&engine.Error{Kind: engine.BadRequest, Param: "messages", Message: "x"}, 400, "invalid_request", "messages", false},
+		{&engine.Error{Kind: engine.Unsupported, Param: "tools", Message: "x"}, 400, "invalid_request", "tools", false},
+		{catalog.ErrInvalid, 400, "invalid_request", "", false},
+		{fleet.ErrInsecureServer, 400, "invalid_request", "", false},
+		{fleet.ErrServerOpen, 400, "invalid_request", "", false},
+		{fleet.ErrServerUnfit, 400, "invalid_request", "", false},
+		{catalog.ErrInvalidKey, 401, "invalid_api_key", "", false},
+		{router.ErrUnknown, 401, "invalid_api_key", "", false},
+		{router.ErrSuspended, 403, "tenant_suspended", "", false},
+		{rest.ErrScope, 403, "insufficient_scope", "", false},
+		{inference.ErrModelNotAllowed, 403, "model_not_allowed", "model", false},
+		{tenantdb.ErrNotFound, 404, "not_found", "", false},
+		{catalog.ErrNotFound, 404, "not_found", "", false},
+		{inference.ErrModelNotFound, 404, "model_not_found", "model", false},
+		{catalog.ErrExists, 409, "conflict", "", false},
+		{catalog.ErrConflict, 409, "conflict", "", false},
+		{&engine.Error{Kind: engine.Failed, Message: "key sk-1", UpstreamStatus: 500}, 502, "engine_error", "", false},
+		{&engine.Error{Kind: engine.Timeout, Message: "x"}, 504, "engine_timeout", "", false},
+		{context.DeadlineExceeded, 504, "engine_timeout", "", false},
+		{router.ErrMoving, 503, "tenant_moving", "", true},
+		{router.ErrUpgrading, 503, "tenant_upgrading", "", true},
+		{tenantdb.ErrUnavailable, 503, "database_unavailable", "", true},
+		{tenantdb.ErrFenced, 503, "database_unavailable", "", true},
+		{tenantdb.ErrForeign, 503, "database_unavailable", "", true},
+		{catalog.ErrUnavailable, 503, "database_unavailable", "", true},
+		{fleet.ErrUnfenced, 503, "database_unavailable", "", true},
+		{fmt.Errorf("%w: %w", router.ErrBusy, context.DeadlineExceeded), 503, "server_full", "", true},
+		{router.ErrClosed, 503, "shutting_down", "", true},
+		{rest.ErrShuttingDown, 503, "shutting_down", "", true},
+		{errors.New("who knows"), 500, "internal_error", "", false},
+	} {
+		for _, err := range []error{c.err, fmt.Errorf("do something: %w", c.err)} {
+			e := rest.Describe(err)
+			if e.Status != c.status || e.Code != c.code || e.Param != c.param || e.RetryAfter > 0 != c.retry {
+				t.Errorf("%v: got %d %s %q, retry after %v", err, e.Status, e.Code, e.Param, e.RetryAfter)
+			}
+			if e.Message == "" || http.StatusText(e.Status) == "" || e.RetryAfter%time.Second != 0 {
+				t.Errorf("%v: message %q", err, e.Message)
+			}
+			if want := e.Status < 500; (e.Type == "invalid_request_error") != want || strings.Contains(e.Message, "sk-1") || strings.Contains(e.Message, "who knows") {
+				t.Errorf("%v: type %s, message %q", err, e.Type, e.Message)
+			}
+		}
+	}
+}
+
+func FuzzRequestID(f *testing.F) {
+	for _, s := range []string{"", "req-1", "a b", "\x7f", strings.Repeat("x", 129), "ä", "\r\nSet-Cookie: x"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		id := rest.RequestID(s)
+		if len(id) == 0 || len(id) > 128 || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+			t.Errorf("%q became %q", s, id)
+		}
+		if strings.ContainsAny(rest.Bearer("Bearer "+s), "\r\n") && !strings.ContainsAny(s, "\r\n") {
+			t.Errorf("token of %q", s)
+		}
+	})
+}
+
+func FuzzBody(f *testing.F) {
+	for _, s := range []string{`{"name":"x"}`, `{"name":1}`, `[`, `{"name":"x","size":1e400}`, `{"":1}`, `null`, "\xff"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		_, err := rest.Decode[thing](body)
+		if err == nil {
+			return
+		}
+		e := rest.Describe(err)
+		if e.Status != 400 || e.Message == "" || !utf8.ValidString(e.Message) {
+			t.Errorf("%q: %d %q", body, e.Status, e.Message)
+		}
+	})
+}

@@ -1,0 +1,168 @@
+package rest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/google/uuid"
+
+	"freehold/catalog"
+)
+
+// Request is what a handler is given. It holds copies alone: nothing in it
+// belongs to the server's reused buffers.
+type Request struct {
+	ID     string // x-request-id, the client's or ours
+	Body   []byte
+	Token  string // of Authorization: Bearer; empty when there is none
+	Tenant string // for the access log: the gate sets it
+
+	params map[string]string
+	query  url.Values
+	media  string
+}
+
+// Param returns a path parameter, unescaped.
+func (r *Request) Param(name string) string { return r.params[name] }
+
+// Query returns a query parameter's first value, or "".
+func (r *Request) Query(name string) string { return r.query.Get(name) }
+
+func newRequest(c *fiber.Ctx, id string) (*Request, error) {
+	r := &Request{ID: id, Token: bearer(c.Get(fiber.HeaderAuthorization)), media: c.Get(fiber.HeaderContentType)}
+	if enc := c.Get(fiber.HeaderContentEncoding); enc != "" && enc != "identity" {
+		return nil, errMedia // a small body that unpacks to a huge one isn't read
+	}
+	r.Body = slices.Clone(c.Request().Body())
+	if q := c.Context().URI().QueryString(); len(q) > 0 {
+		var err error
+		if r.query, err = url.ParseQuery(string(q)); err != nil {
+			return nil, Bad("", "The query string is malformed.")
+		}
+	}
+	names := c.Route().Params
+	if len(names) > 0 {
+		r.params = make(map[string]string, len(names))
+	}
+	for _, name := range names {
+		v, err := url.PathUnescape(c.Params(name))
+		if err != nil {
+			return nil, Bad(paramName(name), "The path is malformed.")
+		}
+		r.params[paramName(name)] = strings.Clone(v)
+	}
+	return r, nil
+}
+
+// bearer returns the token of an Authorization header.
+func bearer(header string) string {
+	scheme, token, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// requestID takes an inbound id over when it is sane (up to 128 visible ASCII
+// characters), else makes one.
+func requestID(inbound string) string {
+	visible := func(r rune) bool { return r > ' ' && r < 0x7f }
+	if n := len(inbound); n > 0 && n <= 128 && !strings.ContainsFunc(inbound, func(r rune) bool { return !visible(r) }) {
+		return strings.Clone(inbound)
+	}
+	return uuid.Must(uuid.NewV7()).String()
+}
+
+// wantJSON refuses a body that says it is something else.
+func (r *Request) wantJSON() error {
+	if r.media == "" {
+		return nil
+	}
+	media, _, err := mime.ParseMediaType(r.media)
+	if err != nil || media != "application/json" && !strings.HasSuffix(media, "+json") {
+		return errMedia
+	}
+	return nil
+}
+
+// decode reads a JSON object: no member that the type doesn't know, no missing
+// one that it needs, nothing behind the object. Every refusal is a *Error.
+func decode[T any](body []byte) (T, error) {
+	var in T
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(body, &members); err != nil || members == nil {
+		return in, malformed(err)
+	}
+	fields := fieldsOf(reflect.TypeFor[T]())
+	for name := range members {
+		if !slices.ContainsFunc(fields, func(f field) bool { return f.name == name }) {
+			return in, Bad(name, fmt.Sprintf("Unknown parameter: %q.", name))
+		}
+	}
+	for _, f := range fields {
+		if _, given := members[f.name]; f.required && !given {
+			return in, Bad(f.name, fmt.Sprintf("Missing required parameter: %q.", f.name))
+		}
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		return in, malformed(err)
+	}
+	return in, nil
+}
+
+func malformed(err error) error {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
+		return Bad(wrong.Field, fmt.Sprintf("Wrong type for %q: a JSON %s.", wrong.Field, wrong.Value))
+	}
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return Bad("", fmt.Sprintf("The body is not valid JSON (at byte %d).", syntax.Offset))
+	}
+	if errors.Is(err, catalog.ErrInvalid) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return Bad("", "The body is not valid.")
+	}
+	return Bad("", "The body must be a JSON object.")
+}
+
+// Page reads limit and after. limit is def when not given, and at most top.
+func (r *Request) Page(def, top int) (limit int, after string, err error) {
+	limit = def
+	if s := r.Query("limit"); s != "" {
+		limit, err = strconv.Atoi(s)
+		if err != nil || limit < 1 || limit > top {
+			return 0, "", Bad("limit", fmt.Sprintf("limit must be a number from 1 to %d.", top))
+		}
+	}
+	return limit, r.Query("after"), nil
+}
+
+// List is how a list is answered. FirstID and LastID are for clients that page by
+// them; both are empty for an empty page.
+type List[T any] struct {
+	Object  string  `json:"object"` // list
+	Data    []T     `json:"data"`
+	FirstID *string `json:"first_id,omitempty"`
+	LastID  *string `json:"last_id,omitempty"`
+	HasMore bool    `json:"has_more"`
+}
+
+// NewList makes a page of data; id, when not nil, names an item for `after`.
+func NewList[T any](data []T, more bool, id func(T) string) List[T] {
+	l := List[T]{Object: "list", Data: data, HasMore: more}
+	if l.Data == nil {
+		l.Data = []T{}
+	}
+	if n := len(data); n > 0 && id != nil {
+		first, last := id(data[0]), id(data[n-1])
+		l.FirstID, l.LastID = &first, &last
+	}
+	return l
+}
