@@ -101,7 +101,7 @@ func (d *dev) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.pg.Bootstrap(ctx, devAdmin, password, devCatalog); err != nil {
+	if err := d.pg.Bootstrap(ctx, devAdmin, password); err != nil {
 		return err
 	}
 	admin, err := url.Parse(d.pg.URL(devCatalog))

@@ -1,0 +1,27 @@
+package catalog
+
+import "errors"
+
+// Errors of this package. Compare with errors.Is.
+var (
+	// ErrNotFound is returned when the named row doesn't exist (or is deleted).
+	ErrNotFound = errors.New("not found")
+	// ErrExists is returned when a name is taken.
+	ErrExists = errors.New("already exists")
+	// ErrConflict is returned when the row's state forbids the change.
+	ErrConflict = errors.New("state forbids it")
+	// ErrInvalid is wrapped by every refusal of an argument; the text names it.
+	ErrInvalid = errors.New("invalid")
+	// ErrInvalidKey is the one answer to a missing, malformed, unknown, expired
+	// or revoked API key.
+	ErrInvalidKey = errors.New("invalid API key")
+	// ErrUnavailable is returned when the catalog can't be reached and what is
+	// known is too old to act on.
+	ErrUnavailable = errors.New("catalog unavailable")
+	// ErrWrongMasterKey is returned by Open when the keyset isn't the one that
+	// this catalog was sealed with.
+	ErrWrongMasterKey = errors.New("the master key is not the one this catalog was sealed with")
+	// ErrNotMigrated is returned by Open when the catalog's schema is missing or
+	// outside of what this binary knows.
+	ErrNotMigrated = errors.New("the catalog's schema does not fit this binary: run freehold catalog migrate")
+)

@@ -1,0 +1,172 @@
+package catalog_test
+
+import (
+	"bytes"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"freehold/catalog"
+)
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ctx := t.Context()
+	acme, globex := b.tenant("acme"), b.tenant("globex")
+	later := time.Now().Add(time.Hour).Truncate(time.Millisecond)
+	key, token, err := b.cat.CreateKey(ctx, acme.ID, catalog.KeySpec{
+		Name: "ci", Scopes: []string{"read", "inference", "read"}, ExpiresAt: &later,
+	})
+	b.ok(err)
+	if !regexp.MustCompile(`^fh_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}$`).MatchString(token) {
+		t.Errorf("token has another shape")
+	}
+	id, err := catalog.ParseKey(token)
+	if err != nil || id != key.ID {
+		t.Errorf("parsed %q, want %q: %v", id, key.ID, err)
+	}
+	list, err := b.cat.Keys(ctx, acme.ID)
+	b.ok(err)
+	if len(list) != 1 || list[0].ID != key.ID || list[0].Name != "ci" || !list[0].ExpiresAt.Equal(later) ||
+		strings.Join(list[0].Scopes, " ") != "inference read" || list[0].RevokedAt != nil {
+		t.Errorf("listed %+v", list)
+	}
+	if list, err := b.cat.Keys(ctx, globex.ID); err != nil || len(list) != 0 {
+		t.Errorf("globex has %+v: %v", list, err)
+	}
+	past := time.Now().Add(-time.Second)
+	_, _, err = b.cat.CreateKey(ctx, acme.ID, catalog.KeySpec{Scopes: []string{"all"}, ExpiresAt: &past})
+	b.is(err, catalog.ErrInvalid)
+	_, _, err = b.cat.CreateKey(ctx, catalog.NewTenantID(), catalog.KeySpec{Scopes: []string{"all"}})
+	b.is(err, catalog.ErrNotFound)
+
+	_, err = b.cat.RevokeKey(ctx, globex.ID, key.ID)
+	b.is(err, catalog.ErrNotFound)
+	first, err := b.cat.RevokeKey(ctx, acme.ID, key.ID)
+	b.ok(err)
+	second, err := b.cat.RevokeKey(ctx, acme.ID, key.ID)
+	b.ok(err)
+	if first != second {
+		t.Errorf("revoked at epoch %d, then at %d", first, second)
+	}
+	if list, err = b.cat.Keys(ctx, acme.ID); err != nil || list[0].RevokedAt == nil {
+		t.Errorf("still good: %+v: %v", list, err)
+	}
+}
+
+func TestPatchConfig(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ctx := t.Context()
+	tenant := b.tenant("acme")
+	before, epoch, err := b.cat.PatchConfig(ctx, tenant.ID, catalog.ConfigPatch{})
+	b.ok(err)
+	none, prompt, off := []string{}, "Be brief.\nAlways.", false
+	after, moved, err := b.cat.PatchConfig(ctx, tenant.ID, catalog.ConfigPatch{
+		AllowedModels: &none, SystemPromptOverride: &prompt, PIIDetectionEnabled: &off,
+	})
+	b.ok(err)
+	if moved <= epoch || len(after.AllowedModels) != 0 || after.SystemPromptOverride != prompt ||
+		after.PIIDetectionEnabled || after.MonthlyTokenLimit != before.MonthlyTokenLimit || after.Allows("any") {
+		t.Errorf("epoch %d → %d: %+v", epoch, moved, after)
+	}
+	read, err := b.cat.TenantConfig(ctx, tenant.ID)
+	if err != nil || read.SystemPromptOverride != prompt || read.AllowedModels == nil {
+		t.Errorf("read %+v: %v", read, err)
+	}
+	if _, same, err := b.cat.PatchConfig(ctx, tenant.ID, catalog.ConfigPatch{}); err != nil || same != moved {
+		t.Errorf("an empty patch moved the epoch from %d to %d: %v", moved, same, err)
+	}
+	_, err = b.cat.TenantConfig(ctx, catalog.NewTenantID())
+	b.is(err, catalog.ErrNotFound)
+}
+
+// No row holds what a secret was before it was sealed or hashed.
+func TestSecrets_sealedAtRest(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ctx := t.Context()
+	tenant := b.tenant("acme")
+	_, token := b.key(tenant.ID, "all")
+	_, err := b.cat.AddEngine(ctx, catalog.EngineSpec{Name: "vllm", Kind: "openai", BaseURL: "http://v/v1", Key: "engine-sk-1"})
+	b.ok(err)
+	route, err := b.cat.Route(ctx, tenant.ID)
+	b.ok(err)
+	admin, err := b.cat.ServerAdmin(ctx, "pg-1", "postgres")
+	b.ok(err)
+	if len(route.Config.Password) != 43 || admin.Password != "server-pass-pg-1" {
+		t.Error("secrets don't come back")
+	}
+	conn := b.as("freehold_catalog")
+	secrets := []string{token, token[len("fh_")+13:], route.Config.Password, admin.Password, "engine-sk-1"}
+	for _, table := range []string{"tenants", "servers", "engines", "api_keys", "catalog_seal", "operator_audit"} {
+		var dump []byte
+		b.ok(conn.QueryRow(ctx, `select convert_to(coalesce(string_agg(r::text, ' '), ''), 'UTF8') from `+table+` r`).Scan(&dump))
+		for i, secret := range secrets {
+			if bytes.Contains(dump, []byte(secret)) || bytes.Contains(dump, []byte(toHex(secret))) {
+				t.Errorf("secret %d stands in %s", i, table)
+			}
+		}
+	}
+	// A sealed secret moved to another tenant's row doesn't open there.
+	globex := b.tenant("globex")
+	b.exec(conn, `update tenants set secret = (select secret from tenants where slug = 'acme') where slug = 'globex'`)
+	if _, err := b.cat.Route(ctx, globex.ID); err == nil {
+		t.Error("acme's secret opened in globex's row")
+	}
+}
+
+func toHex(s string) string {
+	const digits = "0123456789abcdef"
+	out := make([]byte, 0, 2*len(s))
+	for i := range len(s) {
+		out = append(out, digits[s[i]>>4], digits[s[i]&15])
+	}
+	return string(out)
+}
+
+func FuzzParseKey(f *testing.F) {
+	good := "fh_0Ab9Zz000001_" + strings.Repeat("a", 49)
+	for _, seed := range []string{"", "fh_", good, good[:64], "sk-" + good, strings.Repeat("\xff", 65)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		id, err := catalog.ParseKey(token)
+		if err != nil {
+			if id != "" {
+				t.Errorf("refused, yet its id is %q", id)
+			}
+			return
+		}
+		if len(id) != 12 || !strings.HasPrefix(token, "fh_"+id+"_") || len(token) != 65 {
+			t.Errorf("accepted %q with id %q", token, id)
+		}
+		// Any one character mistyped is refused.
+		for i := range len(token) {
+			typo := []byte(token)
+			typo[i] ^= 1
+			if _, err := catalog.ParseKey(string(typo)); err == nil {
+				t.Errorf("accepted %q for %q", typo, token)
+			}
+		}
+	})
+}
+
+func TestParseKey_typos(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, token := b.key(b.tenant("acme").ID, "all")
+	for i := range len(token) {
+		for _, c := range "0aZ_-é\x00" {
+			typo := token[:i] + string(c) + token[i+1:]
+			if typo == token {
+				continue
+			}
+			if _, err := catalog.ParseKey(typo); err == nil {
+				t.Fatalf("accepted a typo at %d", i)
+			}
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package catalog
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Route is where a tenant lives and how to log in there.
+type Route struct {
+	Tenant        TenantID
+	Slug          string
+	State         State
+	Epoch         int64
+	ServerID      string
+	SchemaVersion int64
+	Budget        int // the server's
+	// Config logs in as the tenant's role on its database. Copy before changing.
+	Config *pgx.ConnConfig
+}
+
+// endpoint is how to reach a server, without who logs in.
+type endpoint struct {
+	Host      string
+	Port      int
+	SSLMode   string
+	SSLRootCA string
+}
+
+const selectRoute = `
+select t.slug, t.state, t.epoch, t.schema_version, t.database, t.role, t.secret,
+       s.id::text, s.budget, s.host, s.port, s.ssl_mode, s.ssl_root_ca
+  from tenants t join servers s on s.id = t.server_id
+ where t.id = $1 and t.state <> 'deleted'`
+
+// Route reads a route and unseals its secret. ErrNotFound for unknown and
+// deleted tenants.
+func (c *Catalog) Route(ctx context.Context, id TenantID) (Route, error) {
+	r := Route{Tenant: id}
+	var at endpoint
+	var database, role string
+	var sealed []byte
+	err := c.writer.QueryRow(ctx, selectRoute, id).Scan(&r.Slug, &r.State, &r.Epoch, &r.SchemaVersion,
+		&database, &role, &sealed, &r.ServerID, &r.Budget, &at.Host, &at.Port, &at.SSLMode, &at.SSLRootCA)
+	if err != nil {
+		return Route{}, wrap("read route", err)
+	}
+	secret, err := c.keyset.Open(sealed, tenantAAD(id))
+	if err != nil {
+		return Route{}, fmt.Errorf("read route: %w", err)
+	}
+	r.Config, err = at.login(role, string(secret), database)
+	return r, err
+}
+
+const selectServerAdmin = `
+select id::text, host, port, ssl_mode, ssl_root_ca, admin_user, admin_secret from servers where name = $1`
+
+// ServerAdmin returns how to log in as the server's admin on a database. Only
+// tenantdb/fleet may call it.
+func (c *Catalog) ServerAdmin(ctx context.Context, name, database string) (*pgx.ConnConfig, error) {
+	var at endpoint
+	var id, user string
+	var sealed []byte
+	err := c.writer.QueryRow(ctx, selectServerAdmin, name).Scan(&id, &at.Host, &at.Port, &at.SSLMode,
+		&at.SSLRootCA, &user, &sealed)
+	if err != nil {
+		return nil, wrap("read server's admin", err)
+	}
+	secret, err := c.keyset.Open(sealed, serverAAD(id))
+	if err != nil {
+		return nil, fmt.Errorf("read server's admin: %w", err)
+	}
+	return at.login(user, string(secret), database)
+}
+
+// neutral names everything that pgx would else take from the environment or from
+// files of the user who runs this process.
+const neutral = "host=localhost port=5432 user=freehold dbname=freehold sslmode=disable" +
+	" passfile=/dev/null connect_timeout=5 target_session_attrs=any channel_binding=prefer"
+
+// login builds the configuration of a direct connection: one host, one way to
+// encrypt, nothing to fall back to.
+func (at endpoint) login(user, password, database string) (*pgx.ConnConfig, error) {
+	cfg, err := pgx.ParseConfig(neutral)
+	if err != nil {
+		return nil, fmt.Errorf("build route: the process's PG environment can't be read")
+	}
+	cfg.Host, cfg.Port = at.Host, uint16(at.Port)
+	cfg.User, cfg.Password, cfg.Database = user, password, database
+	cfg.ConnectTimeout = connectTimeout
+	cfg.Fallbacks = nil
+	cfg.ValidateConnect = nil
+	cfg.SSLNegotiation = ""
+	cfg.RuntimeParams = map[string]string{"application_name": "freehold"}
+	cfg.TLSConfig, err = at.tls()
+	return cfg, err
+}
+
+// tls follows libpq's meaning of sslmode: require encrypts and trusts whoever
+// answers, verify-full also proves who it is.
+func (at endpoint) tls() (*tls.Config, error) {
+	mode := at.SSLMode
+	if strings.HasPrefix(at.Host, "/") {
+		mode = "disable" // a socket has no TLS
+	}
+	switch mode {
+	case "disable":
+		return nil, nil
+	case "require":
+		//nolint:gosec // what the operator asked for; server add warns
+		return &tls.Config{MinVersion: tls.VersionTLS12, ServerName: at.Host, InsecureSkipVerify: true}, nil
+	case "verify-full":
+		cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: at.Host}
+		if at.SSLRootCA == "" {
+			return cfg, nil // the system's own roots
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM([]byte(at.SSLRootCA)) {
+			return nil, fmt.Errorf("build route: ssl_root_ca: no certificate in it")
+		}
+		return cfg, nil
+	}
+	return nil, fmt.Errorf("build route: unknown ssl_mode %q", at.SSLMode)
+}

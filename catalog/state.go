@@ -1,0 +1,56 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// transitions is the life of a tenant: from each state, the ones that may follow.
+var transitions = map[State][]State{
+	Provisioning: {Active, Deleting},
+	Active:       {Suspended, Moving, Deleting},
+	Suspended:    {Active, Moving, Deleting},
+	Moving:       {Active, Suspended},
+	Deleting:     {Suspended, Deleted},
+}
+
+const updateState = `
+update tenants set state = $2 where id = $1 and state = any($3)`
+
+// SetState moves a tenant from one of the states to another, in one guarded
+// update with a new epoch; ErrConflict when it is in none of them, ErrInvalid
+// for a transition that a tenant's life doesn't have.
+func (c *Catalog) SetState(ctx context.Context, id TenantID, to State, from ...State) (epoch int64, err error) {
+	if len(from) == 0 {
+		return 0, invalid(errors.New("from: no state named"))
+	}
+	for _, f := range from {
+		if !slices.Contains(transitions[f], to) {
+			return 0, invalid(fmt.Errorf("state: nothing leads from %s to %s", f, to))
+		}
+	}
+	return c.changeTenant(ctx, "set state", id, func(tx pgx.Tx, state State) (bool, error) {
+		tag, err := tx.Exec(ctx, updateState, id, to, from)
+		if err == nil && tag.RowsAffected() == 0 {
+			err = fmt.Errorf("set state: tenant is %s: %w", state, ErrConflict)
+		}
+		return true, err
+	})
+}
+
+const updateSchemaVersion = `
+update tenants set schema_version = $2 where id = $1 and schema_version <> $2`
+
+// SetSchemaVersion records which schema a tenant's database has. Routes carry
+// the version, so a new one is a new epoch.
+func (c *Catalog) SetSchemaVersion(ctx context.Context, id TenantID, version int64) error {
+	_, err := c.changeTenant(ctx, "set schema version", id, func(tx pgx.Tx, _ State) (bool, error) {
+		tag, err := tx.Exec(ctx, updateSchemaVersion, id, version)
+		return tag.RowsAffected() > 0, err
+	})
+	return err
+}

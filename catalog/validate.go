@@ -1,0 +1,218 @@
+package catalog
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Bounds of what a row may hold.
+const (
+	maxName         = 200
+	maxShort        = 64
+	maxLabels       = 64
+	maxLabelValue   = 256
+	maxPrompt       = 32 << 10
+	maxModels       = 200
+	maxURL          = 2048
+	maxCA           = 64 << 10
+	maxSecret       = 4096
+	maxTokens       = int64(1) << 50
+	maxConcurrent   = 100_000
+	maxRetention    = 3650
+	maxAuditDetails = 64 << 10
+)
+
+var (
+	slugPattern   = regexp.MustCompile(`^[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
+	serverPattern = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
+	enginePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+	modelPattern  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$`)
+	allowPattern  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\*?$|^\*$`)
+	shortPattern  = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+	labelPattern  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$`)
+	pricePattern  = regexp.MustCompile(`^[0-9]{1,12}(\.[0-9]{1,6})?$`)
+)
+
+// invalid wraps what is wrong, all of it, in ErrInvalid; nil when nothing is.
+// Each error names its field.
+func invalid(errs ...error) error {
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return nil
+}
+
+// Each check returns nil or an error that begins with the field's name. None
+// quotes a value: some are secrets, and all come from outside.
+
+func match(field, value string, pattern *regexp.Regexp, want string) error {
+	if pattern.MatchString(value) {
+		return nil
+	}
+	return fmt.Errorf("%s: want %s", field, want)
+}
+
+func optional(value string, check error) error {
+	if value == "" {
+		return nil
+	}
+	return check
+}
+
+// text refuses what Postgres can't store (NUL) or a terminal would obey.
+func text(field, value string, bound int) error {
+	switch {
+	case len(value) > bound:
+		return fmt.Errorf("%s: longer than %d bytes", field, bound)
+	case !utf8.ValidString(value):
+		return fmt.Errorf("%s: not UTF-8", field)
+	case strings.ContainsFunc(value, func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) }):
+		return fmt.Errorf("%s: holds a control character", field)
+	}
+	return nil
+}
+
+func line(field, value string, bound int) error {
+	if strings.ContainsAny(value, "\r\n\t\v\f") {
+		return fmt.Errorf("%s: more than one line", field)
+	}
+	return text(field, value, bound)
+}
+
+func within[T int | int64](field string, value, low, high T) error {
+	if value < low || value > high {
+		return fmt.Errorf("%s: want %d to %d", field, low, high)
+	}
+	return nil
+}
+
+func oneOf(field, value string, choices ...string) error {
+	if slices.Contains(choices, value) {
+		return nil
+	}
+	return fmt.Errorf("%s: want %s", field, strings.Join(choices, ", "))
+}
+
+func (s TenantSpec) validate() error {
+	const short = "lower-case letters, digits, dots, dashes, 64 at most"
+	errs := []error{
+		match("slug", s.Slug, slugPattern, "2 to 63 of a-z, 0-9 and dashes, beginning with a letter, not ending with a dash"),
+		line("name", s.Name, maxName),
+		line("email", s.Email, maxName),
+		optional(s.Plan, match("plan", s.Plan, shortPattern, short)),
+		optional(s.Region, match("region", s.Region, shortPattern, short)),
+		optional(s.Server, match("server", s.Server, serverPattern, "a server's name")),
+	}
+	if s.Email != "" && !strings.Contains(s.Email, "@") {
+		errs = append(errs, errors.New("email: not an address"))
+	}
+	if len(s.Labels) > maxLabels {
+		errs = append(errs, fmt.Errorf("labels: more than %d", maxLabels))
+	}
+	for key, value := range s.Labels {
+		errs = append(errs,
+			match("labels", key, labelPattern, "keys of 1 to 63 letters, digits, dots, dashes, slashes"),
+			line("labels", value, maxLabelValue))
+	}
+	return invalid(errs...)
+}
+
+func (s ServerSpec) validate() error {
+	errs := []error{
+		match("name", s.Name, serverPattern, "1 to 63 of a-z, 0-9 and dashes, beginning with a letter"),
+		optional(s.Region, match("region", s.Region, shortPattern, "lower-case letters, digits, dots, dashes, 64 at most")),
+		oneOf("ssl_mode", s.SSLMode, "disable", "require", "verify-full"),
+		within("port", s.Port, 1, 65535),
+		within("version", s.Version, 150000, 999999),
+		within("max_connections", s.MaxConnections, 1, 262143),
+		within("reserve", s.Reserve, 1, s.MaxConnections),
+		within("budget", s.Budget, 1, s.MaxConnections),
+		line("admin_user", s.AdminUser, 63),
+		text("password", s.Password, maxSecret),
+	}
+	if s.Host == "" || len(s.Host) > 255 || strings.ContainsAny(s.Host, " ,'\\\r\n\t") {
+		errs = append(errs, errors.New("host: want one host name, address or socket folder"))
+	}
+	if s.AdminUser == "" {
+		errs = append(errs, errors.New("admin_user: missing"))
+	}
+	if s.SSLRootCA != "" {
+		switch {
+		case s.SSLMode != "verify-full":
+			// Else a certificate would be pinned that nothing compares.
+			errs = append(errs, errors.New("ssl_root_ca: needs ssl_mode verify-full"))
+		case len(s.SSLRootCA) > maxCA || !x509.NewCertPool().AppendCertsFromPEM([]byte(s.SSLRootCA)):
+			errs = append(errs, errors.New("ssl_root_ca: not a certificate in PEM"))
+		}
+	}
+	return invalid(errs...)
+}
+
+func (s EngineSpec) validate() error {
+	errs := []error{
+		match("name", s.Name, enginePattern, "1 to 63 of a-z, 0-9, dots, dashes, underscores"),
+		oneOf("kind", s.Kind, "builtin", "openai"),
+		line("key", s.Key, maxSecret),
+	}
+	if s.Timeout < 0 || s.Timeout.Hours() > 24 {
+		errs = append(errs, errors.New("timeout: want up to 24 h"))
+	}
+	u, err := url.Parse(s.BaseURL)
+	switch {
+	case s.Kind == "builtin" && s.BaseURL != "":
+		errs = append(errs, errors.New("base_url: a builtin engine has none"))
+	case s.Kind != "openai":
+	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || len(s.BaseURL) > maxURL:
+		errs = append(errs, errors.New("base_url: want http:// or https://"))
+	case u.User != nil:
+		errs = append(errs, errors.New("base_url: holds a password; give the key apart"))
+	}
+	return invalid(errs...)
+}
+
+func (m Model) validate() error {
+	const price = "a decimal of at most 12 digits and 6 after the point"
+	return invalid(
+		match("name", m.Name, modelPattern, "1 to 128 letters, digits and . _ : / -"),
+		match("engine", m.Engine, enginePattern, "an engine's name"),
+		line("upstream", m.Upstream, maxURL),
+		oneOf("kind", m.Kind, "chat", "embedding"),
+		match("input_price", m.InputPrice, pricePattern, price),
+		match("output_price", m.OutputPrice, pricePattern, price),
+	)
+}
+
+func (p ConfigPatch) validate() error {
+	var errs []error
+	if p.AllowedModels != nil {
+		if len(*p.AllowedModels) > maxModels {
+			errs = append(errs, fmt.Errorf("allowed_models: more than %d", maxModels))
+		}
+		for _, m := range *p.AllowedModels {
+			errs = append(errs, match("allowed_models", m, allowPattern, "model names, a prefix with an asterisk, or *"))
+		}
+	}
+	if p.SystemPromptOverride != nil {
+		errs = append(errs, text("system_prompt_override", *p.SystemPromptOverride, maxPrompt))
+	}
+	if p.MonthlyTokenLimit != nil {
+		errs = append(errs, within("monthly_token_limit", *p.MonthlyTokenLimit, 0, maxTokens))
+	}
+	if p.ConcurrentRequestLimit != nil {
+		errs = append(errs, within("concurrent_request_limit", *p.ConcurrentRequestLimit, 1, maxConcurrent))
+	}
+	if p.PredictionLogRetentionDays != nil {
+		errs = append(errs, within("prediction_log_retention_days", *p.PredictionLogRetentionDays, 1, maxRetention))
+	}
+	if p.PIIMode != nil {
+		errs = append(errs, oneOf("pii_mode", *p.PIIMode, "redact", "restore", "block"))
+	}
+	return invalid(errs...)
+}

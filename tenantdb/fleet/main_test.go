@@ -1,0 +1,138 @@
+package fleet_test
+
+import (
+	"context"
+	"net/url"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
+
+	"freehold/catalog"
+	"freehold/migrations"
+	"freehold/migrations/pgtest"
+	"freehold/tenantdb/fleet"
+)
+
+func TestMain(m *testing.M) {
+	// The store's HTTP server keeps a clock for the life of the process, and a
+	// sweeper that sleeps on for up to 10 s after its end.
+	pgtest.MainLeak(m,
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+}
+
+// bench is a catalog of its own, and the process's server added to it as pg-1.
+type bench struct {
+	*testing.T
+	cat   *catalog.Catalog
+	fleet *fleet.Fleet
+}
+
+func setup(t *testing.T) *bench {
+	t.Helper()
+	keys, err := catalog.NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := catalog.Config{URL: pgtest.Catalog(t), Keyset: keys}
+	b := &bench{T: t}
+	_, _, err = catalog.Migrate(t.Context(), cfg)
+	b.ok(err)
+	b.cat, err = catalog.Open(t.Context(), cfg)
+	b.ok(err)
+	t.Cleanup(b.cat.Close)
+	b.fleet = b.newFleet(fleet.Config{})
+	_, err = b.fleet.AddServer(t.Context(), b.server())
+	b.ok(err)
+	return b
+}
+
+func (b *bench) newFleet(cfg fleet.Config) *fleet.Fleet {
+	b.Helper()
+	cfg.Catalog = b.cat
+	f, err := fleet.New(cfg)
+	b.ok(err)
+	return f
+}
+
+// server is the process's server as an operator adds it.
+func (b *bench) server() fleet.ServerAdd {
+	b.Helper()
+	u, err := url.Parse(pgtest.AdminURL(b))
+	b.ok(err)
+	password, _ := u.User.Password()
+	return fleet.ServerAdd{
+		Name: "pg-1", Password: password,
+		URL: "postgres://" + u.User.Username() + "@" + u.Host + "/postgres?sslmode=disable",
+	}
+}
+
+func (b *bench) ok(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bench) create(slug string) catalog.Tenant {
+	b.Helper()
+	t, token, err := b.fleet.Create(b.Context(), catalog.TenantSpec{Slug: slug})
+	b.ok(err)
+	if token == "" || t.State != catalog.Active {
+		b.Fatalf("created %+v, token of %d bytes", t, len(token))
+	}
+	return t
+}
+
+// as logs in as the tenant's role, on its own database or on another.
+func (b *bench) as(t catalog.Tenant, database string) (*pgx.Conn, error) {
+	b.Helper()
+	route, err := b.cat.Route(b.Context(), t.ID)
+	b.ok(err)
+	cfg := route.Config.Copy()
+	cfg.Database = database
+	conn, err := pgx.ConnectConfig(b.Context(), cfg)
+	if err == nil {
+		b.closeLater(conn)
+	}
+	return conn, err
+}
+
+// super looks at a database as the superuser, as the code under test never does.
+func (b *bench) super(database string) *pgx.Conn {
+	b.Helper()
+	cfg, err := pgx.ParseConfig(pgtest.SuperURL(b))
+	b.ok(err)
+	cfg.Database = database
+	conn, err := pgx.ConnectConfig(b.Context(), cfg)
+	b.ok(err)
+	b.closeLater(conn)
+	return conn
+}
+
+func (b *bench) closeLater(conn *pgx.Conn) {
+	b.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = conn.Close(ctx)
+	})
+}
+
+// one reads a single value.
+func one[T any](b *bench, conn *pgx.Conn, sql string, args ...any) T {
+	b.Helper()
+	rows, _ := conn.Query(b.Context(), sql, args...)
+	v, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
+	b.ok(err)
+	return v
+}
+
+// with is the tenants' migrations and a second one.
+func with(sql string) migrations.Set {
+	return migrations.Tenant().With(fstest.MapFS{
+		"00002_extra.sql": {Data: []byte("-- +goose Up\n" + sql + "\n")},
+	})
+}

@@ -1,0 +1,152 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"freehold/catalog"
+	"freehold/migrations"
+	"freehold/tenantdb"
+)
+
+// ProofLine is one forbidden thing that was tried (the first line of a proof is
+// the one thing that must work).
+type ProofLine struct {
+	Try    string `json:"try"`
+	Result string `json:"result"` // "refused: <reason>", "ALLOWED: …" or "UNKNOWN: …"
+	OK     bool   `json:"ok"`
+}
+
+const (
+	// proveParallel is how many connections are tried at once.
+	proveParallel = 8
+	proveTimeout  = "5s" // of a statement that is tried
+)
+
+// Prove tries, as the tenant's login role, every forbidden connection and grant
+// (G2), on every database of its server. Every line must be OK. What is wrongly
+// allowed is undone at once and reported. The error is about the trying alone.
+func (f *Fleet) Prove(ctx context.Context, id catalog.TenantID) ([]ProofLine, error) {
+	p, err := f.newProof(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("prove tenant: %w", err)
+	}
+	lines := []ProofLine{{Try: "connect to its own database", Result: "works, and it is the tenant's", OK: true}}
+	conn, err := connect(ctx, p.cfg)
+	if err == nil {
+		defer closeConn(ctx, conn)
+		err = tenantdb.Prove(ctx, conn, id)
+	}
+	if err != nil {
+		lines[0].Result, lines[0].OK = "UNKNOWN: "+reason(ctx, err), false
+		return lines, nil
+	}
+	lines = append(lines, p.connections(ctx)...)
+	for _, try := range p.forbidden() {
+		line, err := try.run(ctx, conn)
+		if err != nil {
+			return lines, fmt.Errorf("prove tenant: %s: %w", try.what, err)
+		}
+		lines = append(lines, line)
+	}
+	return lines, nil
+}
+
+// proof is what a proof starts from.
+type proof struct {
+	own       string // database and role
+	cfg       *pgx.ConnConfig
+	databases []string // all others of the server
+	adminUser string
+	other     string // a role that must not get anything from this one
+}
+
+const (
+	otherDatabases = `select datname from pg_database where datname <> $1 order by datname`
+	otherRole      = `
+select rolname from pg_roles
+ where rolname ~ '^t_[0-9a-f]{32}$' and rolname <> $1 and rolcanlogin
+ order by oid desc limit 1`
+)
+
+func (f *Fleet) newProof(ctx context.Context, id catalog.TenantID) (*proof, error) {
+	t, err := f.cat.Tenant(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	route, err := f.cat.Route(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	admin, err := f.admin(ctx, t.Server, maintenance)
+	if err != nil {
+		return nil, err
+	}
+	defer closeConn(ctx, admin)
+	p := &proof{
+		own: t.Database, cfg: session(route.Config), adminUser: admin.Config().User, other: migrations.RoleSealer,
+	}
+	p.cfg.RuntimeParams["statement_timeout"] = proveTimeout
+	if p.databases, err = names(ctx, admin, otherDatabases, t.Database); err != nil {
+		return nil, err
+	}
+	others, err := names(ctx, admin, otherRole, t.Role)
+	if err != nil {
+		return nil, err
+	}
+	if len(others) > 0 {
+		p.other = others[0]
+	}
+	return p, nil
+}
+
+var tenantDatabase = regexp.MustCompile(`^t_[0-9a-f]{32}$`)
+
+// connections tries every other database of the server.
+func (p *proof) connections(ctx context.Context) []ProofLine {
+	lines := make([]ProofLine, len(p.databases))
+	tenants := 0
+	var group errgroup.Group
+	group.SetLimit(proveParallel)
+	for i, database := range p.databases {
+		if tenantDatabase.MatchString(database) {
+			tenants++
+		}
+		group.Go(func() error {
+			lines[i] = p.connection(ctx, database)
+			return nil
+		})
+	}
+	_ = group.Wait() // failures are in the lines
+	if tenants == 0 {
+		lines = append(lines, ProofLine{
+			Try: "connect to another tenant's database", Result: "none here: no other tenant on this server", OK: true,
+		})
+	}
+	return lines
+}
+
+func (p *proof) connection(ctx context.Context, database string) ProofLine {
+	line := ProofLine{Try: "connect to database " + database}
+	cfg := p.cfg.Copy()
+	cfg.Database = database
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err == nil {
+		closeConn(ctx, conn)
+		line.Result = "ALLOWED: connected"
+		return line
+	}
+	switch state(err) {
+	case stateDenied, "28000", "55000": // no CONNECT, no entry in pg_hba.conf, open to nobody
+		line.Result, line.OK = "refused: "+message(err), true
+	case "3D000":
+		line.Result, line.OK = "refused: dropped meanwhile", true
+	default:
+		line.Result = "UNKNOWN: " + reason(ctx, err)
+	}
+	return line
+}
