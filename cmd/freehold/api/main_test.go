@@ -35,7 +35,6 @@ func setup(t *testing.T) *bench {
 	var err error
 	b.door, err = api.New(api.Config{
 		Cache: b.Cache, Router: b.Router, Inference: b.Inference, Logger: b.Logger, Version: "test",
-		Ready: nil,
 	})
 	b.url = b.Serve(b.door, err)
 	var token string

@@ -50,6 +50,9 @@ func Dev(ctx context.Context, cfg Config, version string, tenants int, log *slog
 			}
 		}
 	}
+	if err := forgetPostgres(); err != nil {
+		return err
+	}
 	// A taken port is found before anything is started.
 	apiLn, adminLn, err := listen(cfg)
 	if err != nil {
@@ -277,6 +280,20 @@ func (d *dev) stop(ctx context.Context) error {
 		bounded(d.pg.Stop)
 	}
 	return errors.Join(errs...)
+}
+
+// forgetPostgres clears what libpq's variables of the shell would say: dev's
+// server is its own, and they would lead elsewhere or stand in the way.
+func forgetPostgres() error {
+	for _, v := range os.Environ() {
+		name, _, _ := strings.Cut(v, "=")
+		if strings.HasPrefix(name, "PG") {
+			if err := os.Unsetenv(name); err != nil {
+				return fmt.Errorf("clear %s: %w", name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // relative shortens a path for a person, where that is shorter.

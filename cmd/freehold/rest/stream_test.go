@@ -216,9 +216,10 @@ func TestClientStays(t *testing.T) {
 
 func TestShutdown(t *testing.T) {
 	t.Parallel()
-	finish := make(chan struct{})
+	entered, finish := make(chan struct{}), make(chan struct{})
 	b := setup(t,
 		get("/slow", func(context.Context, *rest.Request) (any, error) {
+			close(entered)
 			<-finish
 			return "done", nil
 		}),
@@ -236,7 +237,7 @@ func TestShutdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer idle.Close()
-	time.Sleep(100 * time.Millisecond)
+	<-entered
 
 	stopped := make(chan error, 1)
 	started := time.Now()
@@ -264,14 +265,17 @@ func TestShutdown(t *testing.T) {
 // What outlasts a shutdown's time is cancelled.
 func TestShutdownIsBounded(t *testing.T) {
 	t.Parallel()
-	ended := make(chan time.Time, 1)
+	entered, ended := make(chan struct{}), make(chan time.Time, 1)
 	wait := hang(ended)
 	l := &logs{}
 	d, err := rest.New(rest.Config{Title: "test", Logger: slog.New(slog.NewTextHandler(l, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	rest.Mount(d, open, []rest.Route[nobody]{get("/stuck", func(ctx context.Context, _ *rest.Request) (any, error) { return nil, wait(ctx) })})
+	rest.Mount(d, open, []rest.Route[nobody]{get("/stuck", func(ctx context.Context, _ *rest.Request) (any, error) {
+		close(entered)
+		return nil, wait(ctx)
+	})})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -284,7 +288,7 @@ func TestShutdownIsBounded(t *testing.T) {
 	}
 	defer nc.Close()
 	_, _ = io.WriteString(nc, "GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n")
-	time.Sleep(50 * time.Millisecond)
+	<-entered
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	started := time.Now()

@@ -1,0 +1,58 @@
+# Freehold's commands. `make help` lists them.
+
+# One setting of cgo for everything but the race detector: no C compiler is
+# needed, and build, lint and tests share one set of compiled packages.
+export CGO_ENABLED = 0
+
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME  ?= 10s
+GO_TESTS   = --include='*_test.go' --exclude-dir=.git
+LINTER     = go tool -modfile=tools/go.mod golangci-lint
+
+.PHONY: help run test race e2e e2e-image bench fuzz lint migration check build postgres
+.NOTPARALLEL:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: postgres build ## build and start the whole platform on this machine: ARGS='--tenants 5'
+	@exec bin/freehold dev $(ARGS)
+
+test: postgres ## run all tests that need no Docker
+	go test -timeout 4m ./...
+
+race: postgres ## the same under the race detector; needs a C compiler
+	CGO_ENABLED=1 go test -race -timeout 10m ./...
+
+e2e: postgres ## run the container tests; fails when no Docker answers
+	@image=$$(sh e2e/image/build.sh) && set -x && \
+	FREEHOLD_E2E_IMAGE=$$image go test -count=1 -tags e2e -timeout 15m ./e2e/...
+
+e2e-image: ## pull the tests' Postgres image, or build it from this machine's files
+	@sh e2e/image/build.sh
+
+bench: postgres ## run the benchmarks: NAME=router for one
+	go test -run '^$$' -bench '$(or $(NAME),.)' -benchmem $$(grep -rl $(GO_TESTS) '^func Benchmark' . | xargs -n1 dirname | sort -u)
+
+fuzz: postgres ## run each fuzz target for FUZZTIME (10s)
+	@grep -ro $(GO_TESTS) '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort -u | while read -r dir name; do \
+		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null || exit 1; done
+
+lint: ## vet, static checks and formatting
+	go vet -tags e2e ./...
+	$(LINTER) run
+
+migration: ## write the next numbered SQL file: NAME=add_notes SET=tenant|catalog
+	@case '$(SET)/$(NAME)' in tenant/?*|catalog/?*) ;; *) echo 'usage: make migration NAME=add_notes SET=tenant|catalog' >&2; exit 2;; esac; \
+	last=$$(ls migrations/$(SET) | sed -n 's/^0*\([0-9]*\)_.*\.sql$$/\1/p' | sort -n | tail -n 1); \
+	file=migrations/$(SET)/$$(printf %05d $$(($${last:-0} + 1)))_$(NAME).sql; \
+	printf '%s\n' '-- +goose Up' '' '-- +goose Down' >"$$file"; echo "$$file"
+
+check: export FREEHOLD_LONG = 1
+check: lint race e2e ## all that CI runs: lint, the long tests with -race, the container tests
+
+build:
+	@go build -ldflags '-X main.version=$(VERSION)' -o bin/freehold ./cmd/freehold
+
+postgres:
+	@go run ./migrations/localpg/ensure

@@ -1,0 +1,238 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"freehold/e2e/child"
+)
+
+// devRun is a running `freehold dev` in a folder of its own, laid out as README
+// assumes: bin/ and .freehold/ side by side.
+type devRun struct {
+	dir, url string
+	proc     *child.Process
+}
+
+func startDev(t *testing.T, dir string, args ...string) devRun {
+	t.Helper()
+	listen, admin := child.FreeAddr(t), child.FreeAddr(t)
+	d := devRun{dir: dir, url: "http://" + listen}
+	d.proc = child.Start(t, child.Config{
+		Path: filepath.Join(dir, "bin", "freehold"), Dir: dir,
+		Args: append([]string{"dev", "--listen", listen, "--admin-listen", admin}, args...),
+	})
+	d.proc.WaitReady(t, nil, d.url+"/readyz", 60*time.Second)
+	return d
+}
+
+// sh runs a script in the folder, as a second terminal does.
+func (d devRun) sh(t *testing.T, script string) child.Result {
+	t.Helper()
+	return child.Run(t, child.Config{Path: "/bin/sh", Args: []string{"-c", script}, Dir: d.dir}, time.Minute)
+}
+
+const sourced = ". .freehold/dev.env; export PATH=\"$PWD/bin:$PATH\"\n"
+
+// checkout lays out a folder with the binary in bin/.
+func checkout(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(child.Freehold(t), filepath.Join(dir, "bin", "freehold")); err != nil {
+		// Another file system than the build's.
+		if out, err := exec.Command("cp", child.Freehold(t), filepath.Join(dir, "bin", "freehold")).CombinedOutput(); err != nil {
+			t.Fatalf("copy binary: %v: %s", err, out)
+		}
+	}
+	return dir
+}
+
+// What a newcomer does: README's first request by copy and paste, Ctrl-C, and
+// again with the same keys.
+func TestDevFirstRequestAndRestart(t *testing.T) {
+	t.Parallel()
+	dir := checkout(t)
+	d := startDev(t, dir)
+
+	got := d.sh(t, "set -e\n"+readme(t, "first-request"))
+	if got.Code != 0 {
+		t.Fatalf("README's block exits %d:\n%s%s", got.Code, got.Stdout, got.Stderr)
+	}
+	for _, want := range []string{"Gift cards never expire.", "refused: ", "1 live node"} {
+		if !strings.Contains(got.Stdout, want) {
+			t.Errorf("README's block doesn't print %q:\n%s", want, got.Stdout)
+		}
+	}
+	counts := d.sh(t, sourced+`freehold tenant psql acme -Atc 'select count(*) from freehold.predictions'
+freehold tenant psql globex -Atc 'select count(*) from freehold.predictions'`)
+	if counts.Stdout != "1\n0\n" {
+		t.Errorf("predictions of acme and globex: %q %s", counts.Stdout, counts.Stderr)
+	}
+	write := d.sh(t, sourced+`freehold tenant psql acme -c 'delete from freehold.predictions'`)
+	if write.Code == 0 || !strings.Contains(write.Stderr, "read-only") {
+		t.Errorf("psql without --write deletes: %d %s%s", write.Code, write.Stdout, write.Stderr)
+	}
+	before := d.sh(t, sourced+"echo $ACME_API_KEY $GLOBEX_API_KEY; freehold tenant list -o json")
+
+	began := time.Now()
+	d.proc.SignalGroup(t, syscall.SIGINT)
+	if code := d.proc.Wait(t, 10*time.Second); code != 0 {
+		t.Errorf("Ctrl-C: exit status %d", code)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("Ctrl-C took %v, want 5 s at most", took)
+	}
+	if left := postgresOf(t, dir); left != "" {
+		t.Errorf("left running: %s", left)
+	}
+
+	d = startDev(t, dir)
+	after := d.sh(t, sourced+"echo $ACME_API_KEY $GLOBEX_API_KEY; freehold tenant list -o json")
+	if before.Stdout != after.Stdout || !strings.Contains(after.Stdout, "globex") {
+		t.Errorf("tenants and keys changed with a restart:\n%s\n%s%s", redact(before.Stdout), redact(after.Stdout), after.Stderr)
+	}
+	models := d.sh(t, sourced+`curl -s -o /dev/null -w '%{http_code}' $FREEHOLD_URL/v1/models -H "Authorization: Bearer $ACME_API_KEY"`)
+	if models.Stdout != "200" {
+		t.Errorf("acme's key after a restart: %s", models.Stdout)
+	}
+
+	// Killed with -9, it leaves nothing running either.
+	d.proc.Kill()
+	d.proc.Wait(t, 5*time.Second)
+	deadline := time.Now().Add(5 * time.Second)
+	for postgresOf(t, dir) != "" {
+		if time.Now().After(deadline) {
+			t.Fatalf("left running after kill -9: %s", postgresOf(t, dir))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// redact keeps keys out of a test's log.
+func redact(s string) string {
+	_, rest, _ := strings.Cut(s, "\n")
+	return rest
+}
+
+// postgresOf lists processes whose command line names a folder below dir.
+func postgresOf(t *testing.T, dir string) string {
+	t.Helper()
+	out, err := exec.Command("ps", "-eo", "pid,args").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, dir) && strings.Contains(line, "postgres") {
+			left = append(left, strings.TrimSpace(line))
+		}
+	}
+	return strings.Join(left, "\n")
+}
+
+// A release with one more migration reaches twenty tenants, one of them broken.
+func TestMigrateUpInPart(t *testing.T) {
+	t.Parallel()
+	dir := checkout(t)
+	d := startDev(t, dir, "--tenants", "20")
+	next := nextRelease(t, dir)
+
+	broken := d.sh(t, sourced+`freehold tenant psql --write tenant-0007 -qc 'create table freehold.notes (x int)'`)
+	if broken.Code != 0 {
+		t.Fatalf("break a tenant: %s", broken.Stderr)
+	}
+	up := d.sh(t, sourced+next+" migrate up")
+	if up.Code != 3 {
+		t.Errorf("migrate up: exit status %d, want 3: %s%s", up.Code, up.Stdout, up.Stderr)
+	}
+	for _, want := range []string{"failed: tenant-0007", "19 of 20 tenants"} {
+		if !strings.Contains(up.Stdout, want) {
+			t.Errorf("migrate up doesn't print %q:\n%s%s", want, up.Stdout, up.Stderr)
+		}
+	}
+	status := d.sh(t, sourced+next+" migrate status -o json")
+	var rows []struct {
+		Tenant          string
+		Version, Target int64
+	}
+	if err := json.Unmarshal([]byte(status.Stdout), &rows); err != nil {
+		t.Fatalf("migrate status: %v: %s", err, status.Stderr)
+	}
+	current := 0
+	for _, r := range rows {
+		if r.Version == r.Target {
+			current++
+		} else if r.Tenant != "tenant-0007" {
+			t.Errorf("%s is at version %d of %d", r.Tenant, r.Version, r.Target)
+		}
+	}
+	if current != 19 || len(rows) != 20 {
+		t.Errorf("%d of %d tenants are current, want 19 of 20", current, len(rows))
+	}
+	mended := d.sh(t, sourced+`freehold tenant psql --write tenant-0007 -qc 'drop table freehold.notes' && `+next+" migrate up")
+	if mended.Code != 0 || !strings.Contains(mended.Stdout, "20 of 20 tenants") {
+		t.Errorf("migrate up after mending: %d %s%s", mended.Code, mended.Stdout, mended.Stderr)
+	}
+}
+
+// nextRelease builds the binary with one more tenant migration laid over the
+// sources, and returns its path.
+func nextRelease(t *testing.T, dir string) string {
+	t.Helper()
+	root := child.Root(t)
+	existing, err := filepath.Glob(filepath.Join(root, "migrations", "tenant", "*.sql"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sql := filepath.Join(dir, "notes.sql")
+	if err := os.WriteFile(sql, []byte("-- +goose Up\ncreate table freehold.notes (body text not null);\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("%05d_notes.sql", len(existing)+1)
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(root, "migrations", "tenant", name): sql}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(file, overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(dir, "bin", "freehold-next")
+	build := exec.Command("go", "build", "-overlay", file, "-o", bin, "./cmd/freehold")
+	build.Dir = root
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the next release: %v: %s", err, out)
+	}
+	return bin
+}
+
+// Bad configuration names every mistake at once and exits with 2.
+func TestBadConfigurationIsReportedWhole(t *testing.T) {
+	t.Parallel()
+	got := child.Run(t, child.Config{
+		Path: child.Freehold(t), Args: []string{"serve"},
+		Env: []string{"FREEHOLD_LISTEN=nonsense", "FREEHOLD_LOG_LEVEL=loud", "FREEHOLD_TLS_CERT=only.crt"},
+	}, 10*time.Second)
+	if got.Code != 2 {
+		t.Errorf("exit status %d, want 2", got.Code)
+	}
+	for _, name := range []string{
+		"FREEHOLD_CATALOG_URL", "FREEHOLD_MASTER_KEY_FILE", "FREEHOLD_S3_BUCKET", "FREEHOLD_ADMIN_TOKEN_FILE",
+		"FREEHOLD_LISTEN", "FREEHOLD_LOG_LEVEL", "FREEHOLD_TLS_KEY",
+	} {
+		if !strings.Contains(got.Stderr, name) {
+			t.Errorf("the report doesn't name %s:\n%s", name, got.Stderr)
+		}
+	}
+}
