@@ -69,7 +69,7 @@ func TestModelsThatCannotServe(t *testing.T) {
 		_, err := b.Chat(t.Context(), b.call, req)
 		_, serr := b.ChatStream(t.Context(), b.call, req)
 		for _, err := range []error{err, serr} {
-			switch want.(type) {
+			switch want.(type) { //nolint:errorlint // the wanted error is the table's own
 			case *inference.BadRequest:
 				if !errors.As(err, &bad) || bad.Param != "model" {
 					t.Errorf("%s: %v", name, err)

@@ -28,7 +28,7 @@ func Prove(ctx context.Context, conn *pgx.Conn, id catalog.TenantID) error {
 	if err = Translate(ctx, err); err != nil {
 		if _, refused := errors.AsType[*StateError](err); refused || errors.Is(err, ErrNotFound) {
 			// No identity that this role can read: whatever it is, it isn't this tenant's.
-			return fmt.Errorf("prove identity: %w (%v)", ErrForeign, err)
+			return fmt.Errorf("prove identity: %w: %s", ErrForeign, err.Error())
 		}
 		return fmt.Errorf("prove identity: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -44,6 +45,12 @@ func MainLeak(m *testing.M, options ...goleak.Option) {
 }
 
 func run(m *testing.M) int {
+	// What libpq's variables say in the tester's shell is about another server.
+	for _, v := range os.Environ() {
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "PG") {
+			_ = os.Unsetenv(name)
+		}
+	}
 	process.mu.Lock()
 	process.running = true
 	process.mu.Unlock()

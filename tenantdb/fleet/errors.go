@@ -76,7 +76,7 @@ func whyUnreachable(err error) string {
 		return dns.Err
 	}
 	for {
-		switch e := err.(type) {
+		switch e := err.(type) { //nolint:errorlint // this walks the chain itself
 		case interface{ Unwrap() error }:
 			inner := e.Unwrap()
 			if inner == nil {

@@ -40,7 +40,8 @@ func Dev(ctx context.Context, cfg Config, version string, tenants int, log *slog
 	if cfg.DataDir, err = filepath.Abs(cfg.DataDir); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	if err := os.MkdirAll(cfg.DataDir, 0o711); err != nil {
+	// Postgres may run as another user, who has to reach its folder below this one.
+	if err := os.MkdirAll(cfg.DataDir, 0o711); err != nil { //nolint:gosec // what is secret in it has mode 0600
 		return fmt.Errorf("data directory: %w", err)
 	}
 	for _, p := range []*string{&cfg.TLSCert, &cfg.TLSKey} { // the object store changes the working directory

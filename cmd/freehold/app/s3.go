@@ -67,7 +67,7 @@ func startS3(ctx context.Context, dir string, user s3User) (*localS3, error) {
 			RootUserAccess: user.Access, RootUserSecret: user.Secret,
 			// The library's own choice, made here because it prints when it makes it.
 			IAMService: auth.NewIAMServiceSingle(auth.Account{Access: user.Access, Secret: user.Secret, Role: auth.RoleAdmin}),
-			Ports: []string{addr}, MaxConnections: 1000, MaxRequests: 500, MultipartMaxParts: 10000,
+			Ports:      []string{addr}, MaxConnections: 1000, MaxRequests: 500, MultipartMaxParts: 10000,
 			HealthPath: healthPath, Quiet: true, KeepAlive: true,
 		})
 	}()

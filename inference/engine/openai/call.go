@@ -30,8 +30,11 @@ func (c *client) post(ctx context.Context, path string, body any) (*http.Respons
 		if err == nil && resp.StatusCode/100 == 2 {
 			return resp, nil
 		}
-		wait, again := 100*time.Millisecond+rand.N(100*time.Millisecond), true //nolint:gosec // spreads retries, hides nothing
-		var fail *engine.Error
+		wait := 100*time.Millisecond + rand.N(100*time.Millisecond) //nolint:gosec // spreads retries, hides nothing
+		var (
+			again bool
+			fail  *engine.Error
+		)
 		if err != nil {
 			fail = broken(ctx, err, "the engine could not be reached")
 			again = fail.Kind == engine.Failed && ctx.Err() == nil
@@ -105,7 +108,7 @@ var errTooLarge = errors.New("larger than this engine accepts")
 func (c *client) call(ctx context.Context, path string, body, out any) error {
 	ctx, w := newWatch(ctx, c.cfg.Timeout)
 	defer w.end()
-	resp, err := c.post(ctx, path, body)
+	resp, err := c.post(ctx, path, body) //nolint:bodyclose // read closes it
 	if err != nil {
 		return err
 	}
