@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"freehold/e2e/child"
+	"freehold/migrations/pgtest"
 )
 
 // devRun is a running `freehold dev` in a folder of its own, laid out as README
@@ -41,18 +42,19 @@ func (d devRun) sh(t *testing.T, script string) child.Result {
 
 const sourced = ". .freehold/dev.env; export PATH=\"$PWD/bin:$PATH\"\n"
 
-// checkout lays out a folder with the binary in bin/.
+// checkout lays out a folder with the binary in bin/. Postgres reaches it also
+// when the tests run as root and it doesn't.
 func checkout(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
+	dir := pgtest.TempDir(t)
 	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Link(child.Freehold(t), filepath.Join(dir, "bin", "freehold")); err != nil {
-		// Another file system than the build's.
-		if out, err := exec.Command("cp", child.Freehold(t), filepath.Join(dir, "bin", "freehold")).CombinedOutput(); err != nil {
-			t.Fatalf("copy binary: %v: %s", err, out)
-		}
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(child.Freehold(t), filepath.Join(dir, "bin", "freehold")); err != nil {
+		t.Fatal(err)
 	}
 	return dir
 }
@@ -82,7 +84,7 @@ freehold tenant psql globex -Atc 'select count(*) from freehold.predictions'`)
 	if write.Code == 0 || !strings.Contains(write.Stderr, "read-only") {
 		t.Errorf("psql without --write deletes: %d %s%s", write.Code, write.Stdout, write.Stderr)
 	}
-	before := d.sh(t, sourced+"echo $ACME_API_KEY $GLOBEX_API_KEY; freehold tenant list -o json")
+	before := d.sh(t, sourced+"echo $ACME_API_KEY $GLOBEX_API_KEY; freehold tenant list")
 
 	began := time.Now()
 	d.proc.SignalGroup(t, syscall.SIGINT)
@@ -97,7 +99,7 @@ freehold tenant psql globex -Atc 'select count(*) from freehold.predictions'`)
 	}
 
 	d = startDev(t, dir)
-	after := d.sh(t, sourced+"echo $ACME_API_KEY $GLOBEX_API_KEY; freehold tenant list -o json")
+	after := d.sh(t, sourced+"echo $ACME_API_KEY $GLOBEX_API_KEY; freehold tenant list")
 	if before.Stdout != after.Stdout || !strings.Contains(after.Stdout, "globex") {
 		t.Errorf("tenants and keys changed with a restart:\n%s\n%s%s", redact(before.Stdout), redact(after.Stdout), after.Stderr)
 	}
@@ -207,7 +209,7 @@ func nextRelease(t *testing.T, dir string) string {
 	if err := os.WriteFile(file, overlay, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	bin := filepath.Join(dir, "bin", "freehold-next")
+	bin := filepath.Join(t.TempDir(), "freehold-next")
 	build := exec.Command("go", "build", "-overlay", file, "-o", bin, "./cmd/freehold")
 	build.Dir = root
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

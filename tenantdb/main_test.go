@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { pgtest.MainLeak(m) }
 // bench is a tenant's database with a connection as its login role, and one as
 // its owner.
 type bench struct {
-	*testing.T
+	testing.TB
 	at    pgtest.TenantDB
 	id    catalog.TenantID
 	conn  *pgx.Conn
@@ -26,9 +26,9 @@ type bench struct {
 	db    *tenantdb.DB // at epoch 10
 }
 
-func setup(t *testing.T) *bench {
+func setup(t testing.TB) *bench {
 	t.Helper()
-	b := &bench{T: t, at: pgtest.Tenant(t)}
+	b := &bench{TB: t, at: pgtest.Tenant(t)}
 	id, err := catalog.ParseTenantID(b.at.ID.String())
 	b.ok(err)
 	b.id, b.conn, b.owner = id, b.connect(b.at.TenantURL), b.connect(b.at.OwnerURL)

@@ -26,19 +26,19 @@ func TestMain(m *testing.M) {
 
 // bench is a catalog of its own, and the process's server added to it as pg-1.
 type bench struct {
-	*testing.T
+	testing.TB
 	cat   *catalog.Catalog
 	fleet *fleet.Fleet
 }
 
-func setup(t *testing.T) *bench {
+func setup(t testing.TB) *bench {
 	t.Helper()
 	keys, err := catalog.NewKeyset()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg := catalog.Config{URL: pgtest.Catalog(t), Keyset: keys}
-	b := &bench{T: t}
+	b := &bench{TB: t}
 	_, _, err = catalog.Migrate(t.Context(), cfg)
 	b.ok(err)
 	b.cat, err = catalog.Open(t.Context(), cfg)

@@ -27,9 +27,11 @@ func (d *Door) probes() {
 			ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 			defer cancel()
 			if err := d.cfg.Ready(ctx); err != nil {
+				// Without its cause: an orchestrator asks every second, and whoever
+				// lost what is missing has said so in the log.
 				return nil, &Error{
 					Status: http.StatusServiceUnavailable, Code: "database_unavailable", Type: typeServer,
-					Message: "Not ready.", RetryAfter: time.Second, Err: err,
+					Message: "Not ready.", RetryAfter: time.Second,
 				}
 			}
 		}
