@@ -18,7 +18,7 @@ import (
 func (f *Fleet) Create(ctx context.Context, spec catalog.TenantSpec) (catalog.Tenant, string, error) {
 	t, err := f.register(ctx, spec)
 	if err != nil {
-		return catalog.Tenant{}, "", fmt.Errorf("create tenant: %w", err)
+		return catalog.Tenant{}, "", err
 	}
 	c := &creation{Fleet: f, tenant: t}
 	token, err := c.run(ctx)

@@ -67,7 +67,7 @@ func (f *Fleet) tryFence(ctx context.Context, id catalog.TenantID) error {
 func (f *Fleet) PatchConfig(ctx context.Context, id catalog.TenantID, p catalog.ConfigPatch) (catalog.TenantConfig, error) {
 	cfg, _, err := f.cat.PatchConfig(ctx, id, p)
 	if err != nil {
-		return catalog.TenantConfig{}, fmt.Errorf("patch configuration: %w", err)
+		return catalog.TenantConfig{}, err
 	}
 	if err := f.fence(ctx, id); err != nil {
 		return cfg, fmt.Errorf("patch configuration: %w", err)
@@ -79,7 +79,7 @@ func (f *Fleet) PatchConfig(ctx context.Context, id catalog.TenantID, p catalog.
 // after ErrUnfenced it finishes the first.
 func (f *Fleet) RevokeKey(ctx context.Context, id catalog.TenantID, keyID string) error {
 	if _, err := f.cat.RevokeKey(ctx, id, keyID); err != nil {
-		return fmt.Errorf("revoke key: %w", err)
+		return err
 	}
 	if err := f.fence(ctx, id); err != nil {
 		return fmt.Errorf("revoke key: %w", err)

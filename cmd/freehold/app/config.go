@@ -90,9 +90,18 @@ func (c Config) Check(need Need) error {
 		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("%w:\n%w", ErrConfig, err)
+		return fmt.Errorf("%w:\n%w%s", ErrConfig, err, c.devHint())
 	}
 	return nil
+}
+
+// devHint reminds of dev.env where freehold dev has been at work.
+func (c Config) devHint() string {
+	file := filepath.Join(c.DataDir, devEnvFile)
+	if _, err := os.Stat(file); c.CatalogURL != "" || err != nil {
+		return ""
+	}
+	return "\nfor freehold dev's own parts, while it runs: . " + file
 }
 
 func checkAddr(name, addr string) error {

@@ -14,13 +14,15 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"freehold/catalog"
 	"freehold/migrations/localpg"
 	"freehold/tenantdb/blob"
 	"freehold/tenantdb/fleet"
 )
 
-// stopTime bounds how long each part of dev may take to stop.
+// stopTime bounds how long dev's own parts may take to stop.
 const stopTime = 2 * time.Second
 
 // What dev calls its parts.
@@ -178,7 +180,7 @@ func (d *dev) populate(ctx context.Context, tenants int) (map[string]string, err
 	if _, err := p.Fleet.MigrateAll(ctx, fleet.MigrateOptions{}); err != nil {
 		d.log.Warn("not every tenant's database is at this binary's schema: see freehold migrate status")
 	}
-	known, err := readEnv(d.path("dev.env"))
+	known, err := readEnv(d.path(devEnvFile))
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +250,7 @@ func (d *dev) writeEnv(keys map[string]string) error {
 		return err
 	}
 	base := d.scheme() + d.cfg.Listen
-	return writeEnv(d.path("dev.env"), []envVar{
+	return writeEnv(d.path(devEnvFile), []envVar{
 		{"FREEHOLD_URL", base},
 		{"FREEHOLD_ADMIN_URL", d.scheme() + d.cfg.AdminListen},
 		{"FREEHOLD_ADMIN_TOKEN", token},
@@ -266,21 +268,18 @@ func (d *dev) writeEnv(keys map[string]string) error {
 	})
 }
 
-// stop stops what start started, last first.
+// stop stops what start started; nothing uses either part any more.
 func (d *dev) stop(ctx context.Context) error {
-	var errs []error
-	bounded := func(stop func(context.Context) error) {
-		ctx, cancel := context.WithTimeout(ctx, stopTime)
-		defer cancel()
-		errs = append(errs, stop(ctx))
-	}
+	ctx, cancel := context.WithTimeout(ctx, stopTime)
+	defer cancel()
+	var parts errgroup.Group
 	if d.s3 != nil {
-		bounded(d.s3.close)
+		parts.Go(func() error { return d.s3.close(ctx) })
 	}
 	if d.pg != nil {
-		bounded(d.pg.Stop)
+		parts.Go(func() error { return d.pg.Stop(ctx) })
 	}
-	return errors.Join(errs...)
+	return parts.Wait()
 }
 
 // forgetPostgres clears what libpq's variables of the shell would say: dev's

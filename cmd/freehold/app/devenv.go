@@ -12,7 +12,10 @@ import (
 	"strings"
 )
 
-// envVar is one line of dev.env.
+// devEnvFile is what a second terminal sources, in the data directory.
+const devEnvFile = "dev.env"
+
+// envVar is one line of it.
 type envVar struct{ name, value string }
 
 // writeEnv writes a file that a shell can source: `export NAME='value'`, each

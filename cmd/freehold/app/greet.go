@@ -25,5 +25,5 @@ In a second terminal, in this folder:
   curl -s $FREEHOLD_URL/v1/models -H "Authorization: Bearer $GLOBEX_API_KEY"
 
 `, took.Seconds(), relative(d.cfg.DataDir), d.scheme()+d.cfg.Listen, d.scheme()+d.cfg.AdminListen,
-		d.pg.Binaries().Version, d.pg.Port(), d.cfg.S3Endpoint, relative(d.path("dev.env")))
+		d.pg.Binaries().Version, d.pg.Port(), d.cfg.S3Endpoint, relative(d.path(devEnvFile)))
 }

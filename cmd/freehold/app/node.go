@@ -24,7 +24,7 @@ import (
 
 // drainTime is how long a stopping node lets requests end. Long enough for a
 // usual answer, and short enough that all parts are down within five seconds.
-const drainTime = 3 * time.Second
+const drainTime = 2 * time.Second
 
 // Serve runs a node: both doors, and the workers unless told not to. It returns
 // nil when ctx ends and everything has stopped. ready, when not nil, is called

@@ -39,6 +39,7 @@ type env struct {
 	cfg      app.Config
 	version  string
 	output   string
+	levelSet bool // somebody asked for a log level
 	stdin    io.Reader
 	out, err io.Writer
 }
@@ -82,10 +83,10 @@ func (e *env) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	f := root.PersistentFlags()
 	f.StringVarP(&e.output, "output", "o", "table", "table or json")
-	f.StringVar(&e.cfg.DataDir, "data-dir", e.cfg.DataDir, "where freehold dev keeps its data (FREEHOLD_DATA_DIR)")
 	f.StringVar(&e.cfg.LogLevel, "log-level", e.cfg.LogLevel, "debug, info, warn or error (FREEHOLD_LOG_LEVEL)")
 	f.StringVar(&e.cfg.MasterKeyFile, "master-key-file", e.cfg.MasterKeyFile, "tink keyset (FREEHOLD_MASTER_KEY_FILE)")
-	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		e.levelSet = c.Flags().Changed("log-level") || os.Getenv("FREEHOLD_LOG_LEVEL") != ""
 		if e.output != "table" && e.output != "json" {
 			return fmt.Errorf("%w: --output is table or json, not %q", errUsage, e.output)
 		}
@@ -122,8 +123,7 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 
 // open opens the platform for one command. The caller closes it.
 func (e *env) open(c *cobra.Command) (*app.Platform, error) {
-	log := e.cfg.Logger(true)
-	return app.Open(c.Context(), e.cfg, log)
+	return app.Open(c.Context(), e.cfg, e.quiet().Logger(true))
 }
 
 // with is open for the commands that need nothing but the platform.

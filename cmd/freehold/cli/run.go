@@ -21,14 +21,12 @@ func (e *env) devCmd() *cobra.Command {
 			if tenants < 2 {
 				return fmt.Errorf("%w: --tenants is at least 2", errUsage)
 			}
-			cfg := e.cfg
-			if !c.Flags().Changed("log-level") && os.Getenv("FREEHOLD_LOG_LEVEL") == "" {
-				cfg.LogLevel = "warn" // the greeting is what a person should see
-			}
+			cfg := e.quiet()
 			return app.Dev(c.Context(), cfg, e.version, tenants, cfg.Logger(true), e.out)
 		},
 	}
 	c.Flags().IntVar(&tenants, "tenants", 2, "how many demo tenants")
+	c.Flags().StringVar(&e.cfg.DataDir, "data-dir", e.cfg.DataDir, "where it keeps its data (FREEHOLD_DATA_DIR)")
 	e.doorFlags(c)
 	return c
 }
@@ -64,6 +62,16 @@ func (e *env) doorFlags(c *cobra.Command) {
 	f.StringVar(&e.cfg.AdminListen, "admin-listen", e.cfg.AdminListen, "the operators' API (FREEHOLD_ADMIN_LISTEN)")
 	f.StringVar(&e.cfg.TLSCert, "tls-cert", e.cfg.TLSCert, "certificate chain, PEM (FREEHOLD_TLS_CERT)")
 	f.StringVar(&e.cfg.TLSKey, "tls-key", e.cfg.TLSKey, "its private key, PEM (FREEHOLD_TLS_KEY)")
+}
+
+// quiet is the configuration of a command whose output is what a person should
+// see: warnings alone, unless another level was asked for.
+func (e *env) quiet() app.Config {
+	cfg := e.cfg
+	if !e.levelSet {
+		cfg.LogLevel = "warn"
+	}
+	return cfg
 }
 
 // logger of a long-running process: text at a terminal, JSON for a collector.

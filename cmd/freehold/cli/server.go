@@ -19,7 +19,7 @@ func (e *env) catalogCmd() *cobra.Command {
 		Short: "Bring the catalog database up; the first time this also writes a new master key",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			from, to, newKey, err := app.MigrateCatalog(c.Context(), e.cfg, e.cfg.Logger(true))
+			from, to, newKey, err := app.MigrateCatalog(c.Context(), e.cfg, e.quiet().Logger(true))
 			if err != nil {
 				return err
 			}
