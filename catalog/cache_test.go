@@ -36,7 +36,7 @@ func TestAuthenticate(t *testing.T) {
 	// One answer for all that is wrong with a key.
 	_, other := b.key(tenant.ID, "all")
 	forged := forge(key.ID, other)
-	soon := time.Now().Add(300 * time.Millisecond)
+	soon := time.Now().Add(1500 * time.Millisecond)
 	_, brief, err := b.cat.CreateKey(ctx, tenant.ID, catalog.KeySpec{Scopes: []string{"all"}, ExpiresAt: &soon})
 	b.ok(err)
 	_, err = cache.Authenticate(ctx, brief)

@@ -128,7 +128,7 @@ func place(ctx context.Context, tx pgx.Tx, spec TenantSpec) (p placement, err er
 	case state != "active":
 		return p, fmt.Errorf("create tenant: server %s is %s: %w", spec.Server, state, ErrConflict)
 	case spec.Region != "" && spec.Region != p.region:
-		return p, invalid(fmt.Errorf("region: server %s is in %q", spec.Server, p.region))
+		return p, invalid(wrong("region", "server %s is in %q", spec.Server, p.region))
 	}
 	return p, nil
 }

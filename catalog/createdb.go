@@ -38,8 +38,12 @@ func createDatabase(ctx context.Context, url string) error {
 	if err != nil {
 		return wrap("create catalog database", err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer closeConn(ctx, conn)
 	_, err = conn.Exec(ctx, "create database "+name)
+	if err == nil {
+		// At once, because who has got in stays in. That it was done is seen to later.
+		_, _ = conn.Exec(ctx, "revoke connect, temporary on database "+name+" from public")
+	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && (pg.Code == duplicateDatabase || pg.Code == uniqueViolation) {
 		return nil

@@ -26,6 +26,7 @@ func TestMigrate_makesItsDatabaseOnce(t *testing.T) {
 	}
 	name := "made_" + strings.ToLower(rand.Text()[:12])
 	at.Path = "/" + name
+	at.RawQuery += "&search_path=pg_catalog" // whatever comes first there, ours goes into public
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
 		conn, err := pgx.Connect(ctx, pgtest.SuperURL(t))

@@ -84,6 +84,6 @@ const deleteEngine = `delete from engines where name = $1`
 // RemoveEngine refuses with ErrConflict while models are served by it.
 func (c *Catalog) RemoveEngine(ctx context.Context, name string) error {
 	return c.changePlatform(ctx, "remove engine", func(tx pgx.Tx) error {
-		return deleteOne(ctx, tx, deleteEngine, name)
+		return deleteOne(ctx, tx, deleteEngine, name, "models are served by it")
 	})
 }

@@ -22,6 +22,6 @@ var (
 	// this catalog was sealed with.
 	ErrWrongMasterKey = errors.New("the master key is not the one this catalog was sealed with")
 	// ErrNotMigrated is returned by Open when the catalog's schema is missing or
-	// outside of what this binary knows.
+	// older than this binary's.
 	ErrNotMigrated = errors.New("the catalog's schema does not fit this binary: run freehold catalog migrate")
 )

@@ -3,7 +3,6 @@ package catalog
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -20,13 +19,13 @@ func Scopes() []string {
 func (s KeySpec) validate() error {
 	errs := []error{line("name", s.Name, maxName)}
 	if len(s.Scopes) == 0 {
-		errs = append(errs, errors.New("scopes: none named"))
+		errs = append(errs, wrong("scopes", "none named"))
 	}
 	for _, scope := range s.Scopes {
 		errs = append(errs, oneOf("scopes", scope, Scopes()...))
 	}
 	if s.ExpiresAt != nil && !s.ExpiresAt.After(time.Now()) {
-		errs = append(errs, errors.New("expires_at: already past"))
+		errs = append(errs, wrong("expires_at", "already past"))
 	}
 	return invalid(errs...)
 }

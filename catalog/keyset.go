@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
@@ -71,22 +72,41 @@ func ReadKeyset(path string) (*Keyset, error) {
 	return newKeyset(handle)
 }
 
-// Write writes the keyset to a new file, mode 0600; it never overwrites.
+// Write writes the keyset to a new file, mode 0600, which is whole and on the disk
+// or isn't there at all. It never overwrites: fs.ErrExist.
 func (k *Keyset) Write(path string) error {
 	var text bytes.Buffer
 	if err := insecurecleartextkeyset.Write(k.handle, keyset.NewJSONWriter(&text)); err != nil {
 		return fmt.Errorf("write keyset: %w", err)
 	}
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	if err := writeNew(path, text.Bytes()); err != nil {
 		return fmt.Errorf("write keyset: %w", err)
 	}
-	_, err = file.Write(text.Bytes())
-	// Losing the master key loses every credential: it has to be on the disk.
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return fmt.Errorf("write keyset: %w", errors.Join(err, os.Remove(path)))
-	}
 	return nil
+}
+
+// writeNew writes beside path and then gives the file its name: a link, unlike a
+// rename, fails when somebody else has made that name meanwhile. Losing the master
+// key loses every credential, so file and name are on the disk when it returns.
+func writeNew(path string, text []byte) error {
+	dir := filepath.Dir(path)
+	file, err := os.CreateTemp(dir, ".keyset-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(file.Name()) }()
+	_, err = file.Write(text)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(file.Name(), path); err != nil {
+		return err
+	}
+	folder, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }
 
 // Seal encrypts, bound to aad; keyID is the version of the key used.

@@ -11,6 +11,7 @@ const (
 	maxUnknown = 10_000           // ids that are nobody's
 	unknownTTL = 10 * time.Second // and how long that is believed
 	maxMoved   = 65_536           // tenants whose last change is remembered
+	maxDoubted = 4_096            // tenants whose last doubt is remembered
 )
 
 // known is the cache's memory. Whatever is read from the catalog is stored under
@@ -32,12 +33,20 @@ type known struct {
 	// was dropped from it changed at forgotten or before.
 	moved     *simplelru.LRU[TenantID, int64]
 	forgotten int64
+
+	// What was being read of a tenant when it was doubted is worth nothing, and
+	// only of that tenant: doubts counts them, doubted has each one's last, and
+	// whoever was dropped from it was doubted at lapsed or before.
+	doubts  int64
+	doubted *simplelru.LRU[TenantID, int64]
+	lapsed  int64
 }
 
 // mark is a moment: what was known when a read began.
 type mark struct {
-	seen int64
-	era  int
+	seen   int64
+	era    int
+	doubts int64
 }
 
 func (k *known) init(cfg CacheConfig) {
@@ -52,6 +61,7 @@ func (k *known) init(cfg CacheConfig) {
 	k.routes = newLRU[TenantID, Route](cfg.MaxRoutes, nil)
 	k.unknown = newLRU[string, time.Time](maxUnknown, nil)
 	k.moved = newLRU(maxMoved, func(_ TenantID, epoch int64) { k.forgotten = max(k.forgotten, epoch) })
+	k.doubted = newLRU(maxDoubted, func(_ TenantID, doubt int64) { k.lapsed = max(k.lapsed, doubt) })
 }
 
 // newLRU can't fail: simplelru refuses a size below one alone.
@@ -66,7 +76,7 @@ func newLRU[K comparable, V any](size int, evicted simplelru.EvictCallback[K, V]
 func (k *known) mark() mark {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return mark{k.seen, k.era}
+	return mark{k.seen, k.era, k.doubts}
 }
 
 func (k *known) key(id string, now time.Time) (rec *keyRecord, unknown bool) {
@@ -91,7 +101,8 @@ func (k *known) current(m mark, id TenantID, epoch int64) (current, keep bool) {
 	if !k.synced {
 		return true, false
 	}
-	if m.era != k.era || k.forgotten > m.seen {
+	doubted, _ := k.doubted.Peek(id)
+	if m.era != k.era || k.forgotten > m.seen || max(doubted, k.lapsed) > m.doubts {
 		return false, false
 	}
 	moved, ok := k.moved.Peek(id)
@@ -131,7 +142,7 @@ func (k *known) setRoute(m mark, r Route) bool {
 func (k *known) setUnknown(m mark, id string, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.synced && m == (mark{k.seen, k.era}) {
+	if k.synced && m.seen == k.seen && m.era == k.era {
 		k.unknown.Add(id, now.Add(unknownTTL))
 	}
 }
@@ -177,11 +188,12 @@ func (k *known) restart(seen int64, synced bool) {
 	k.forgotten = 0
 }
 
-// forget drops one tenant, and what is being read at this moment.
+// forget drops one tenant, and what is being read of it at this moment.
 func (k *known) forget(id TenantID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.era++
+	k.doubts++
+	k.doubted.Add(id, k.doubts)
 	k.routes.Remove(id)
 	for key := range k.keysOf[id] {
 		k.keys.Remove(key)

@@ -24,7 +24,7 @@ func Migrate(ctx context.Context, cfg Config) (from, to int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer closeConn(ctx, conn)
 
 	if err := migrations.EnsureCatalogRoles(ctx, conn); err != nil {
 		return 0, 0, fmt.Errorf("migrate catalog: %w", err)
@@ -33,6 +33,8 @@ func Migrate(ctx context.Context, cfg Config) (from, to int64, err error) {
 	if err != nil {
 		return 0, 0, wrap("migrate catalog", err)
 	}
+	// The migrations name no schema: one of the admin's own name must not come first.
+	admin.RuntimeParams["search_path"] = "public"
 	result, err := migrations.Apply(ctx, admin, migrations.Catalog())
 	if err != nil {
 		return result.From, result.To, fmt.Errorf("migrate catalog: %w", err)
@@ -66,7 +68,7 @@ func migrateQueue(ctx context.Context, conn *pgx.Conn, cfg Config) error {
 	if _, err := conn.Exec(ctx, schema.Create); err != nil {
 		return wrap("migrate queue", err)
 	}
-	pool, err := newPool(ctx, cfg.URL, roleCatalog, 2, 0)
+	pool, err := newPool(ctx, cfg.URL, migrations.RoleCatalog, 2, 0)
 	if err != nil {
 		return err
 	}
@@ -96,11 +98,12 @@ func closeToStrangers(ctx context.Context, conn *pgx.Conn) error {
 	name := pgx.Identifier{database}.Sanitize()
 	revoke := "revoke connect, temporary on database " + name + " from public"
 	if owner {
-		if _, err := conn.Exec(ctx, revoke); err != nil {
-			return wrap("close catalog to strangers", err)
-		}
+		_, failed := conn.Exec(ctx, revoke)
 		if err := look(); err != nil || !open {
-			return err
+			return err // closed, by whomever: two at once get in each other's way
+		}
+		if failed != nil {
+			return wrap("close catalog to strangers", failed)
 		}
 	}
 	grant := "grant connect on database " + name + " to " + pgx.Identifier{admin}.Sanitize()

@@ -33,7 +33,7 @@ func (c *Catalog) AddModel(ctx context.Context, m Model) (Model, error) {
 		m, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Model])
 		var pg *pgconn.PgError
 		if errors.As(err, &pg) && pg.Code == foreignKeyViolation {
-			return invalid(errors.New("engine: there is none of that name"))
+			return invalid(wrong("engine", "there is none of that name"))
 		}
 		return err
 	})
@@ -62,6 +62,6 @@ const deleteModel = `delete from models where name = $1`
 // RemoveModel takes a model out of what tenants can ask for. ErrNotFound.
 func (c *Catalog) RemoveModel(ctx context.Context, name string) error {
 	return c.changePlatform(ctx, "remove model", func(tx pgx.Tx) error {
-		return deleteOne(ctx, tx, deleteModel, name)
+		return deleteOne(ctx, tx, deleteModel, name, "it is in use")
 	})
 }

@@ -15,12 +15,6 @@ import (
 	"freehold/migrations"
 )
 
-// Roles that the admin takes on, one a pool.
-const (
-	roleCatalog = "freehold_catalog" // our own writers, caches and workers
-	roleAPI     = "freehold_api"     // tenant-facing reads, bound by row-level security
-)
-
 const (
 	connectTimeout = 5 * time.Second
 	// pingTimeout bounds the question that a pool asks of a connection that was
@@ -33,22 +27,25 @@ type Catalog struct {
 	keyset *Keyset
 	logger *slog.Logger
 
-	writer *pgxpool.Pool // freehold_catalog
-	reader *pgxpool.Pool // freehold_api
+	// The admin's, each with a role taken on.
+	writer *pgxpool.Pool // freehold_catalog: our own writers, caches and workers
+	reader *pgxpool.Pool // freehold_api: tenant-facing reads, under row-level security
 
 	queueConfig *pgxpool.Config
 	queueMu     sync.Mutex // guards queue
 	queue       *pgxpool.Pool
 }
 
-// Open connects, and refuses with ErrNotMigrated or ErrWrongMasterKey. The
-// caller closes.
+// Open connects, and refuses with ErrNotMigrated or ErrWrongMasterKey. A schema
+// newer than this binary's is taken, with a warning in the log: every migration is
+// safe while the release before it still runs, and a node of that release has to
+// be able to start again. The caller closes.
 func Open(ctx context.Context, cfg Config) (*Catalog, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("open catalog: %w", err)
 	}
-	if err := checkVersion(ctx, cfg.URL); err != nil {
+	if err := checkVersion(ctx, cfg); err != nil {
 		return nil, err
 	}
 	c := &Catalog{keyset: cfg.Keyset, logger: cfg.Logger}
@@ -64,14 +61,14 @@ func Open(ctx context.Context, cfg Config) (*Catalog, error) {
 }
 
 func (c *Catalog) connect(ctx context.Context, cfg Config) (err error) {
-	if c.writer, err = newPool(ctx, cfg.URL, roleCatalog, cfg.WriterConns, 10*time.Second); err != nil {
+	if c.writer, err = newPool(ctx, cfg.URL, migrations.RoleCatalog, cfg.WriterConns, 10*time.Second); err != nil {
 		return err
 	}
-	if c.reader, err = newPool(ctx, cfg.URL, roleAPI, cfg.ReaderConns, 10*time.Second); err != nil {
+	if c.reader, err = newPool(ctx, cfg.URL, migrations.RoleAPI, cfg.ReaderConns, 10*time.Second); err != nil {
 		return err
 	}
 	// River's maintenance deletes and reindexes: a minute is its own bound.
-	c.queueConfig, err = poolConfig(cfg.URL, roleCatalog, cfg.QueueConns, 70*time.Second)
+	c.queueConfig, err = poolConfig(cfg.URL, migrations.RoleCatalog, cfg.QueueConns, 70*time.Second)
 	if err != nil {
 		return err
 	}
@@ -176,12 +173,12 @@ func milliseconds(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) 
 
 // checkVersion compares the schema with the one that this binary was built for,
 // as the admin: the version table isn't the roles' business.
-func checkVersion(ctx context.Context, url string) error {
-	conn, err := connectAdmin(ctx, url)
+func checkVersion(ctx context.Context, cfg Config) error {
+	conn, err := connectAdmin(ctx, cfg.URL)
 	if err != nil {
 		return wrap("open catalog", err)
 	}
-	defer conn.Close(ctx)
+	defer closeConn(ctx, conn)
 	set := migrations.Catalog()
 	want, err := set.Latest()
 	if err != nil {
@@ -191,10 +188,21 @@ func checkVersion(ctx context.Context, url string) error {
 	if err != nil {
 		return wrap("open catalog", err)
 	}
-	if have != want {
+	if have < want {
 		return fmt.Errorf("open catalog: version %d, binary's %d: %w", have, want, ErrNotMigrated)
 	}
+	if have > want {
+		cfg.Logger.WarnContext(ctx, "catalog was migrated by a newer release", "version", have, "binary", want)
+	}
 	return nil
+}
+
+// closeConn says goodbye, also when ctx has ended, so that the server doesn't log
+// a lost client.
+func closeConn(ctx context.Context, conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx) // the socket is closed in any case
 }
 
 func connectAdmin(ctx context.Context, url string) (*pgx.Conn, error) {

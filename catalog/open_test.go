@@ -1,10 +1,15 @@
 package catalog_test
 
 import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"freehold/catalog"
@@ -75,10 +80,6 @@ func TestOpen_refuses(t *testing.T) {
 	_, err = catalog.Open(t.Context(), unsealed)
 	b.is(err, catalog.ErrNotMigrated)
 
-	b.exec(b.admin(), `insert into freehold_version (version_id, is_applied) values (99999, true)`)
-	_, err = catalog.Open(t.Context(), b.cfg)
-	b.is(err, catalog.ErrNotMigrated)
-
 	away := b.cfg
 	away.URL = "postgres://someone:top-secret@127.0.0.1:1/nowhere"
 	_, err = catalog.Open(t.Context(), away)
@@ -87,6 +88,83 @@ func TestOpen_refuses(t *testing.T) {
 		if strings.Contains(err.Error(), secret) {
 			t.Errorf("%v tells %s", err, secret)
 		}
+	}
+}
+
+// While a newer release is rolled out, a node of the one before may start again.
+func TestOpen_otherVersions(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	admin := b.admin()
+	var log bytes.Buffer // Open alone writes it
+	cfg := b.cfg
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+
+	open := func() error {
+		c, err := catalog.Open(t.Context(), cfg)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}
+	b.ok(open())
+	if log.Len() > 0 {
+		t.Errorf("its own version: %s", &log)
+	}
+	b.exec(admin, `insert into freehold_version (version_id, is_applied) values (99999, true)`)
+	b.ok(open())
+	if line := log.String(); !strings.Contains(line, "level=WARN") || !strings.Contains(line, "version=99999") {
+		t.Errorf("a newer version: logged %q", line)
+	}
+	b.exec(admin, `update freehold_version set is_applied = version_id < 1`)
+	b.is(open(), catalog.ErrNotMigrated)
+}
+
+// A process that is killed while it writes leaves nothing under the file's name,
+// and of several at once one wins.
+func TestKeyset_writtenOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "master.json")
+	var written atomic.Int64
+	var all sync.WaitGroup
+	stop := make(chan struct{})
+	all.Go(func() { // whoever looks sees a whole file or none
+		for {
+			if _, err := catalog.ReadKeyset(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Error(err)
+				return
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
+	var writers sync.WaitGroup
+	for range 8 {
+		writers.Go(func() {
+			keys, err := catalog.NewKeyset()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := keys.Write(path); err == nil {
+				written.Add(1)
+			} else if !errors.Is(err, fs.ErrExist) {
+				t.Error(err)
+			}
+		})
+	}
+	writers.Wait()
+	close(stop)
+	all.Wait()
+	if written.Load() != 1 {
+		t.Errorf("%d wrote it", written.Load())
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v %v", left, err)
 	}
 }
 

@@ -2,10 +2,12 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 const insertServer = `
@@ -69,14 +71,20 @@ const deleteServer = `delete from servers where name = $1`
 // ones whose rows are kept.
 func (c *Catalog) RemoveServer(ctx context.Context, name string) error {
 	return c.changePlatform(ctx, "remove server", func(tx pgx.Tx) error {
-		return deleteOne(ctx, tx, deleteServer, name)
+		return deleteOne(ctx, tx, deleteServer, name, "tenants live there")
 	})
 }
 
-func deleteOne(ctx context.Context, tx pgx.Tx, sql, name string) error {
+// deleteOne deletes the row of that name; held says who uses it still, when
+// others refer to it.
+func deleteOne(ctx context.Context, tx pgx.Tx, sql, name, held string) error {
 	tag, err := tx.Exec(ctx, sql, name)
-	if err == nil && tag.RowsAffected() == 0 {
-		err = pgx.ErrNoRows
+	var pg *pgconn.PgError
+	switch {
+	case errors.As(err, &pg) && pg.Code == foreignKeyViolation:
+		return fmt.Errorf("%w: %s", ErrConflict, held)
+	case err == nil && tag.RowsAffected() == 0:
+		return pgx.ErrNoRows
 	}
 	return err
 }

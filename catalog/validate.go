@@ -40,23 +40,53 @@ var (
 	pricePattern  = regexp.MustCompile(`^[0-9]{1,12}(\.[0-9]{1,6})?$`)
 )
 
-// invalid wraps what is wrong, all of it, in ErrInvalid; nil when nothing is.
-// Each error names its field.
-func invalid(errs ...error) error {
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	return nil
+// Invalid is a refusal of arguments. It is an ErrInvalid.
+type Invalid struct {
+	Field string // the first one at fault, by its name on the wire; may be empty
+	Text  string // names each field at fault and what is wanted of it
 }
 
-// Each check returns nil or an error that begins with the field's name. None
-// quotes a value: some are secrets, and all come from outside.
+func (e *Invalid) Error() string { return ErrInvalid.Error() + ": " + e.Text }
+
+// Is reports whether target is ErrInvalid.
+func (e *Invalid) Is(target error) bool { return target == ErrInvalid }
+
+// invalid makes one *Invalid of all that is wrong; nil when nothing is.
+func invalid(errs ...error) error {
+	e := &Invalid{}
+	var texts []string
+	for _, err := range errs {
+		if err == nil {
+			continue
+		}
+		var f *fieldError
+		if errors.As(err, &f) && len(texts) == 0 {
+			e.Field = f.field
+		}
+		texts = append(texts, err.Error())
+	}
+	if len(texts) == 0 {
+		return nil
+	}
+	e.Text = strings.Join(texts, "; ")
+	return e
+}
+
+// fieldError is what is wrong with a field. It never quotes the value: some are
+// secrets, and all come from outside.
+type fieldError struct{ field, text string }
+
+func (e *fieldError) Error() string { return e.field + ": " + e.text }
+
+func wrong(field, format string, args ...any) error {
+	return &fieldError{field, fmt.Sprintf(format, args...)}
+}
 
 func match(field, value string, pattern *regexp.Regexp, want string) error {
 	if pattern.MatchString(value) {
 		return nil
 	}
-	return fmt.Errorf("%s: want %s", field, want)
+	return wrong(field, "want %s", want)
 }
 
 func optional(value string, check error) error {
@@ -70,25 +100,25 @@ func optional(value string, check error) error {
 func text(field, value string, bound int) error {
 	switch {
 	case len(value) > bound:
-		return fmt.Errorf("%s: longer than %d bytes", field, bound)
+		return wrong(field, "longer than %d bytes", bound)
 	case !utf8.ValidString(value):
-		return fmt.Errorf("%s: not UTF-8", field)
+		return wrong(field, "not UTF-8")
 	case strings.ContainsFunc(value, func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) }):
-		return fmt.Errorf("%s: holds a control character", field)
+		return wrong(field, "holds a control character")
 	}
 	return nil
 }
 
 func line(field, value string, bound int) error {
 	if strings.ContainsAny(value, "\r\n\t\v\f") {
-		return fmt.Errorf("%s: more than one line", field)
+		return wrong(field, "more than one line")
 	}
 	return text(field, value, bound)
 }
 
 func within[T int | int64](field string, value, low, high T) error {
 	if value < low || value > high {
-		return fmt.Errorf("%s: want %d to %d", field, low, high)
+		return wrong(field, "want %d to %d", low, high)
 	}
 	return nil
 }
@@ -97,7 +127,7 @@ func oneOf(field, value string, choices ...string) error {
 	if slices.Contains(choices, value) {
 		return nil
 	}
-	return fmt.Errorf("%s: want %s", field, strings.Join(choices, ", "))
+	return wrong(field, "want %s", strings.Join(choices, ", "))
 }
 
 func (s TenantSpec) validate() error {
@@ -111,10 +141,10 @@ func (s TenantSpec) validate() error {
 		optional(s.Server, match("server", s.Server, serverPattern, "a server's name")),
 	}
 	if s.Email != "" && !strings.Contains(s.Email, "@") {
-		errs = append(errs, errors.New("email: not an address"))
+		errs = append(errs, wrong("email", "not an address"))
 	}
 	if len(s.Labels) > maxLabels {
-		errs = append(errs, fmt.Errorf("labels: more than %d", maxLabels))
+		errs = append(errs, wrong("labels", "more than %d", maxLabels))
 	}
 	for key, value := range s.Labels {
 		errs = append(errs,
@@ -138,18 +168,18 @@ func (s ServerSpec) validate() error {
 		text("password", s.Password, maxSecret),
 	}
 	if s.Host == "" || len(s.Host) > 255 || strings.ContainsAny(s.Host, " ,'\\\r\n\t") {
-		errs = append(errs, errors.New("host: want one host name, address or socket folder"))
+		errs = append(errs, wrong("host", "want one host name, address or socket folder"))
 	}
 	if s.AdminUser == "" {
-		errs = append(errs, errors.New("admin_user: missing"))
+		errs = append(errs, wrong("admin_user", "missing"))
 	}
 	if s.SSLRootCA != "" {
 		switch {
 		case s.SSLMode != "verify-full":
 			// Else a certificate would be pinned that nothing compares.
-			errs = append(errs, errors.New("ssl_root_ca: needs ssl_mode verify-full"))
+			errs = append(errs, wrong("ssl_root_ca", "needs ssl_mode verify-full"))
 		case len(s.SSLRootCA) > maxCA || !x509.NewCertPool().AppendCertsFromPEM([]byte(s.SSLRootCA)):
-			errs = append(errs, errors.New("ssl_root_ca: not a certificate in PEM"))
+			errs = append(errs, wrong("ssl_root_ca", "not a certificate in PEM"))
 		}
 	}
 	return invalid(errs...)
@@ -159,20 +189,25 @@ func (s EngineSpec) validate() error {
 	errs := []error{
 		match("name", s.Name, enginePattern, "1 to 63 of a-z, 0-9, dots, dashes, underscores"),
 		oneOf("kind", s.Kind, "builtin", "openai"),
-		line("key", s.Key, maxSecret),
+		text("key", s.Key, maxSecret),
+	}
+	if strings.ContainsFunc(s.Key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		errs = append(errs, wrong("key", "holds a character that no header can carry"))
 	}
 	if s.Timeout < 0 || s.Timeout.Hours() > 24 {
-		errs = append(errs, errors.New("timeout: want up to 24 h"))
+		errs = append(errs, wrong("timeout_seconds", "want up to 24 h"))
 	}
 	u, err := url.Parse(s.BaseURL)
 	switch {
 	case s.Kind == "builtin" && s.BaseURL != "":
-		errs = append(errs, errors.New("base_url: a builtin engine has none"))
+		errs = append(errs, wrong("base_url", "a builtin engine has none"))
 	case s.Kind != "openai":
 	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || len(s.BaseURL) > maxURL:
-		errs = append(errs, errors.New("base_url: want http:// or https://"))
+		errs = append(errs, wrong("base_url", "want http:// or https://"))
 	case u.User != nil:
-		errs = append(errs, errors.New("base_url: holds a password; give the key apart"))
+		errs = append(errs, wrong("base_url", "holds a password; give the key apart"))
+	case u.RawQuery != "" || u.Fragment != "":
+		errs = append(errs, wrong("base_url", "want neither query nor fragment"))
 	}
 	return invalid(errs...)
 }
@@ -193,7 +228,7 @@ func (p ConfigPatch) validate() error {
 	var errs []error
 	if p.AllowedModels != nil {
 		if len(*p.AllowedModels) > maxModels {
-			errs = append(errs, fmt.Errorf("allowed_models: more than %d", maxModels))
+			errs = append(errs, wrong("allowed_models", "more than %d", maxModels))
 		}
 		for _, m := range *p.AllowedModels {
 			errs = append(errs, match("allowed_models", m, allowPattern, "model names, a prefix with an asterisk, or *"))

@@ -30,7 +30,7 @@ func (c *Cache) watch(ctx context.Context) (worked bool, err error) {
 	if err := w.open(ctx); err != nil {
 		return false, err
 	}
-	defer w.close(ctx)
+	defer closeConn(ctx, w.conn)
 	// The connection was away: LISTEN first, then read all that was missed.
 	if err := w.poll(ctx); err != nil {
 		return false, err
@@ -69,7 +69,7 @@ func (w *watcher) open(ctx context.Context) error {
 		}
 		for _, sql := range []string{listen, forgetNodes} {
 			if _, err := w.conn.Exec(ctx, sql); err != nil {
-				w.close(ctx)
+				closeConn(ctx, w.conn)
 				return wrap("watch catalog", err)
 			}
 		}
@@ -81,14 +81,6 @@ func bounded(ctx context.Context, fn func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	return fn(ctx)
-}
-
-// close says goodbye, also when ctx has ended, so that the server doesn't log a
-// lost client.
-func (w *watcher) close(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	w.conn.Close(ctx)
 }
 
 // One snapshot: the clock, and who changed since.

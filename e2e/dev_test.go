@@ -27,7 +27,7 @@ func startDev(t *testing.T, dir string, args ...string) devRun {
 	listen, admin := child.FreeAddr(t), child.FreeAddr(t)
 	d := devRun{dir: dir, url: "http://" + listen}
 	d.proc = child.Start(t, child.Config{
-		Path: filepath.Join(dir, "bin", "freehold"), Dir: dir,
+		Path: filepath.Join(dir, "bin", "freehold"), Dir: dir, Env: chosenPostgres(),
 		Args: append([]string{"dev", "--listen", listen, "--admin-listen", admin}, args...),
 	})
 	d.proc.WaitReady(t, nil, d.url+"/readyz", 60*time.Second)
@@ -37,7 +37,15 @@ func startDev(t *testing.T, dir string, args ...string) devRun {
 // sh runs a script in the folder, as a second terminal does.
 func (d devRun) sh(t *testing.T, script string) child.Result {
 	t.Helper()
-	return child.Run(t, child.Config{Path: "/bin/sh", Args: []string{"-c", script}, Dir: d.dir}, time.Minute)
+	return child.Run(t, child.Config{Path: "/bin/sh", Args: []string{"-c", script}, Dir: d.dir, Env: chosenPostgres()}, time.Minute)
+}
+
+// chosenPostgres lets the tester's choice of a Postgres through to a child.
+func chosenPostgres() []string {
+	if dir := os.Getenv("FREEHOLD_PG_BIN"); dir != "" {
+		return []string{"FREEHOLD_PG_BIN=" + dir}
+	}
+	return nil
 }
 
 const sourced = ". .freehold/dev.env; export PATH=\"$PWD/bin:$PATH\"\n"
@@ -83,6 +91,12 @@ freehold tenant psql globex -Atc 'select count(*) from freehold.predictions'`)
 	write := d.sh(t, sourced+`freehold tenant psql acme -c 'delete from freehold.predictions'`)
 	if write.Code == 0 || !strings.Contains(write.Stderr, "read-only") {
 		t.Errorf("psql without --write deletes: %d %s%s", write.Code, write.Stdout, write.Stderr)
+	}
+	// A folder of no server at all, with an old psql.
+	old := d.sh(t, sourced+`mkdir old && printf '#!/bin/sh\necho "psql (PostgreSQL) 14.2"\n' > old/psql && chmod +x old/psql
+FREEHOLD_PG_BIN=$PWD/old freehold tenant psql acme`)
+	if old.Code != 0 || old.Stdout != "psql (PostgreSQL) 14.2\n" || !strings.Contains(old.Stderr, "psql 14.2 is older than the server") {
+		t.Errorf("an old psql: %d %s%s", old.Code, old.Stdout, old.Stderr)
 	}
 	before := d.sh(t, sourced+"echo $ACME_API_KEY $GLOBEX_API_KEY; freehold tenant list")
 

@@ -153,6 +153,10 @@ func (r *record) explain(ctx context.Context, e ending, code string) {
 		// Whoever made it promised nothing about its text.
 		attrs = append(attrs, "err_type", fmt.Sprintf("%T", e.err))
 	}
+	if code == codeRefused { // the client's to mend, and told to it
+		r.s.cfg.Logger.InfoContext(ctx, "engine refused a request", attrs...)
+		return
+	}
 	r.s.cfg.Logger.WarnContext(ctx, "engine did not answer", attrs...)
 }
 

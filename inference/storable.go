@@ -7,9 +7,11 @@ import (
 	"unicode/utf8"
 )
 
-// storable encodes v as JSON that Postgres' jsonb takes, nil for nil. jsonb refuses
-// what JSON allows: the NUL character, halves of surrogate pairs, and numbers
-// beyond numeric's range. The first two become U+FFFD, such a number a string.
+// storable encodes v as JSON that can be queried once it is stored, nil for nil.
+// Postgres keeps any JSON and refuses, when a text or a number is taken out of it,
+// what its own types can't hold: the NUL character, halves of surrogate pairs, and
+// numbers beyond numeric's range. The first two become U+FFFD, such a number a
+// string.
 func storable(v any) json.RawMessage {
 	if v == nil {
 		return nil

@@ -137,3 +137,29 @@ func TestWith(t *testing.T) {
 		t.Errorf("files are %v, %v", names, err)
 	}
 }
+
+// A server that was upgraded from version 14 has a schema public that everybody
+// may create in; a tenant's role may not.
+func TestTenantClosesPublic(t *testing.T) {
+	t.Parallel()
+	admin, err := pgx.ParseConfig(pgtest.AdminURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	super, err := pgx.ParseConfig(pgtest.SuperURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "e_" + strings.ToLower(rand.Text())
+	exec(t, admin, "create database "+name+" owner freehold_owner")
+	exec(t, admin, "revoke all on database "+name+" from public")
+	t.Cleanup(func() { exec(t, super, "drop database "+name+" with (force)") })
+	owner := admin.Copy()
+	owner.Database = name
+	owner.RuntimeParams["role"] = migrations.RoleOwner
+	exec(t, owner, "grant create on schema public to public")
+	apply(t, owner, migrations.Tenant())
+	if query[bool](t, owner, "select has_schema_privilege('freehold_tenant', 'public', 'create')") {
+		t.Error("tenants' roles may create in schema public")
+	}
+}

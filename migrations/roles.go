@@ -21,8 +21,9 @@ const (
 )
 
 // ErrUnsafeRole says that a role bears the name of one of ours and has rights
-// that ours must not have: to log in, to bypass row-level security and so on.
-var ErrUnsafeRole = errors.New("role has attributes that a Freehold group must not have")
+// that ours must not have: to log in, to bypass row-level security, those of
+// another role that it belongs to, and so on.
+var ErrUnsafeRole = errors.New("role has attributes, or belongs to a role, that a Freehold group must not")
 
 // ErrNotGranted says that a role is there and that the current user can't get
 // into it, or can't pass it on: somebody else made it. The error that wraps it
@@ -74,7 +75,8 @@ func retry(ctx context.Context, attempt func() error) error {
 
 const selectRole = `
 select rolcanlogin or rolsuper or rolcreatedb or rolcreaterole or rolreplication or rolbypassrls
-  from pg_roles where rolname = $1`
+       or exists (select from pg_auth_members m where m.member = r.oid)
+  from pg_roles r where rolname = $1`
 
 func ensureRole(ctx context.Context, conn *pgx.Conn, role string) error {
 	name := pgx.Identifier{role}.Sanitize()

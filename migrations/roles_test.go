@@ -87,6 +87,12 @@ func TestEnsureRoles(t *testing.T) {
 	if err := migrations.EnsureCatalogRoles(t.Context(), conns[0]); !errors.Is(err, migrations.ErrUnsafeRole) {
 		t.Errorf("a group that can log in: %v", err)
 	}
+	exec(t, super, "alter role freehold_api nologin")
+	// Row-level security looks at memberships: this one would lift it.
+	exec(t, super, "grant freehold_catalog to freehold_api")
+	if err := migrations.EnsureCatalogRoles(t.Context(), conns[0]); !errors.Is(err, migrations.ErrUnsafeRole) {
+		t.Errorf("a group that belongs to another: %v", err)
+	}
 	// Who may not grant is told what to ask a superuser for.
 	exec(t, super, "create role stranger login password 'x'")
 	stranger := admin[0].Copy()

@@ -9,7 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"freehold/catalog"
+	"freehold/migrations/pgtest"
 	"freehold/router"
 	"freehold/tenantdb"
 )
@@ -60,18 +63,21 @@ func TestG1_ForeignConnectionOfAWarmPool(t *testing.T) {
 
 func TestG1_NoRowOfAnotherTenantUnderChaos(t *testing.T) {
 	t.Parallel()
-	const tenants, workers, long = 8, 16, 1500 * time.Millisecond
+	tenants, workers, long := 8, 16, 1500*time.Millisecond
+	if pgtest.Long() {
+		tenants, workers, long = 24, 32, 20*time.Second
+	}
 	s := setup(t, tenants, func(c *router.Config) { c.MaxPools, c.ConnsPerPool = 3, 2 })
 
 	ctx, cancel := context.WithTimeout(t.Context(), long)
 	defer cancel()
-	var served, refused atomic.Int64
+	var served, refused, lost atomic.Int64
 	var all sync.WaitGroup
 	for range workers {
 		all.Go(func() {
 			for ctx.Err() == nil {
 				id := s.ids[rand.IntN(tenants)]
-				one, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				one, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 				if rand.IntN(5) == 0 {
 					time.AfterFunc(time.Duration(rand.IntN(8000))*time.Microsecond, cancel)
 				}
@@ -88,6 +94,8 @@ func TestG1_NoRowOfAnotherTenantUnderChaos(t *testing.T) {
 					served.Add(1)
 				case errors.Is(err, context.Canceled):
 					refused.Add(1)
+				case pgtest.Long() && errors.Is(err, tenantdb.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded):
+					lost.Add(1) // its backend was killed
 				default:
 					t.Errorf("untyped or undue: %v", err)
 					return
@@ -107,6 +115,9 @@ func TestG1_NoRowOfAnotherTenantUnderChaos(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 		}
 	})
+	if pgtest.Long() {
+		all.Go(func() { s.killBackends(ctx, t) })
+	}
 	all.Wait()
 	if served.Load() < 20 {
 		t.Errorf("served %d only", served.Load())
@@ -115,5 +126,24 @@ func TestG1_NoRowOfAnotherTenantUnderChaos(t *testing.T) {
 		got := s.Stats()
 		return got.Pools <= 3 && got.Pinned == 0 && got.Leases == 0 && got.Closing == 0
 	})
-	t.Logf("served %d, cancelled %d, %+v", served.Load(), refused.Load(), s.Stats())
+	t.Logf("served %d, cancelled %d, lost %d, %+v", served.Load(), refused.Load(), lost.Load(), s.Stats())
+}
+
+// killBackends ends a random tenant's connections, at work or not, until ctx ends.
+func (s *bundle) killBackends(ctx context.Context, t *testing.T) {
+	conn, err := pgx.Connect(t.Context(), pgtest.SuperURL(t))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	for ctx.Err() == nil {
+		_, err := conn.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_stat_activity where datname = $1`,
+			s.dbs[rand.IntN(len(s.dbs))].Database)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }

@@ -3,6 +3,7 @@ package router_test
 import (
 	"context"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"freehold/catalog"
+	"freehold/migrations/pgtest"
 	"freehold/router"
 	"freehold/tenantdb"
 )
@@ -18,7 +20,10 @@ import (
 // none may cost a borrower its connection or its transaction.
 func TestG4_EvictionNeverClosesUnderItsBorrower(t *testing.T) {
 	t.Parallel()
-	const tenants, workers, long = 4, 12, time.Second
+	tenants, workers, long := 4, 12, time.Second
+	if pgtest.Long() {
+		tenants, workers, long = 12, 32, 20*time.Second
+	}
 	s := setup(t, tenants, func(c *router.Config) { c.MaxPools, c.ConnsPerPool = 1, 2 })
 
 	end := time.Now().Add(long)
@@ -31,6 +36,15 @@ func TestG4_EvictionNeverClosesUnderItsBorrower(t *testing.T) {
 					t.Errorf("harmed: %v", err)
 					return
 				}
+			}
+		})
+	}
+	if pgtest.Long() { // and renewals among the evictions
+		all.Go(func() {
+			for time.Now().Before(end) {
+				id := s.ids[rand.IntN(tenants)]
+				s.Invalidate(id, s.book.change(id, func(r *catalog.Route) { r.ServerID = strconv.Itoa(rand.Int()) }))
+				time.Sleep(2 * time.Millisecond)
 			}
 		})
 	}

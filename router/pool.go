@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
@@ -143,10 +144,19 @@ func prove(id catalog.TenantID, route catalog.Route, log *slog.Logger) func(cont
 	}
 }
 
+// sameTLS compares what catalog.Route sets: whether there is encryption, who is
+// believed, and whether that is looked at.
+func sameTLS(a, b *tls.Config) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.InsecureSkipVerify == b.InsecureSkipVerify && a.ServerName == b.ServerName && a.RootCAs.Equal(b.RootCAs)
+}
+
 // sameTarget reports whether a pool made for a serves b as well.
 func sameTarget(a, b catalog.Route) bool {
 	x, y := a.Config, b.Config
 	return a.ServerID == b.ServerID &&
-		x.Host == y.Host && x.Port == y.Port && (x.TLSConfig == nil) == (y.TLSConfig == nil) &&
+		x.Host == y.Host && x.Port == y.Port && sameTLS(x.TLSConfig, y.TLSConfig) &&
 		x.Database == y.Database && x.User == y.User && x.Password == y.Password
 }

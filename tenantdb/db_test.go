@@ -51,6 +51,13 @@ func TestFenceRefusesAStaleEpoch(t *testing.T) {
 		t.Errorf("the refused prediction: %v", err)
 	}
 	b.ok(fresh.Tx(t.Context(), func(tx pgx.Tx) error { return nil }))
+
+	// Without a fence nobody is let in.
+	_, err := b.owner.Exec(t.Context(), "delete from freehold.tenant_identity")
+	b.ok(err)
+	if err := fresh.Admit(t.Context(), stale); !errors.Is(err, tenantdb.ErrFenced) {
+		t.Errorf("no identity row: %v", err)
+	}
 }
 
 func TestTx(t *testing.T) {
@@ -155,8 +162,23 @@ func TestProveIdentity(t *testing.T) {
 		}
 	}
 	foreign("another tenant's id", b.conn, catalog.NewTenantID())
+
+	// That it couldn't be read in time says nothing of whose it is.
+	held, err := b.owner.Begin(t.Context())
+	b.ok(err)
+	_, err = held.Exec(t.Context(), "lock table freehold.tenant_identity")
+	b.ok(err)
+	slow := b.connect(b.at.TenantURL)
+	_, err = slow.Exec(t.Context(), "set statement_timeout = '20ms'")
+	b.ok(err)
+	err = tenantdb.Prove(t.Context(), slow, b.id)
+	if errors.Is(err, tenantdb.ErrForeign) || !errors.Is(err, tenantdb.ErrUnavailable) {
+		t.Errorf("not read in time: %v", err)
+	}
+	b.ok(held.Rollback(t.Context()))
+
 	foreign("another role", b.owner, b.id)
-	_, err := b.owner.Exec(t.Context(), "update freehold.tenant_identity set tenant = $1", uuid.Must(uuid.NewV7()))
+	_, err = b.owner.Exec(t.Context(), "update freehold.tenant_identity set tenant = $1", uuid.Must(uuid.NewV7()))
 	b.ok(err)
 	foreign("another tenant's row", b.conn, b.id)
 	_, err = b.owner.Exec(t.Context(), "delete from freehold.tenant_identity")

@@ -28,8 +28,21 @@ var (
 	ErrForeign = errors.New("the database belongs to another tenant")
 )
 
-// stateFenced is what freehold.check_fence raises.
-const stateFenced = "FH001"
+const (
+	// stateFenced is what freehold.check_fence raises.
+	stateFenced = "FH001"
+	// stateCancelled is how a statement ends that the caller's context, a timeout
+	// of the session's or an administrator has cancelled.
+	stateCancelled = "57014"
+)
+
+// state returns the SQLSTATE of the server's report, or "".
+func state(err error) string {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code
+	}
+	return ""
+}
 
 // Translate turns an error of the driver into one of this package: the only place
 // where that is done. The caller's own cancelled or expired ctx stays what it is.
@@ -40,7 +53,7 @@ func Translate(ctx context.Context, err error) error {
 		return nil
 	case ours(err):
 		return err
-	case ctx.Err() != nil && (errors.Is(err, ctx.Err()) || pgconn.Timeout(err)):
+	case ctx.Err() != nil && (errors.Is(err, ctx.Err()) || pgconn.Timeout(err) || state(err) == stateCancelled):
 		return ctx.Err()
 	case errors.Is(err, pgx.ErrNoRows):
 		return ErrNotFound
@@ -70,6 +83,7 @@ func translateState(pg *pgconn.PgError) error {
 		class == "58",      // the server's own system failed
 		pg.Code == "3D000", // no such database
 		pg.Code == "55000", // the database accepts no connections
+		pg.Code == stateCancelled,
 		pg.Code == "57P01", // shut down by an administrator
 		pg.Code == "57P02", // crash elsewhere
 		pg.Code == "57P03", // starting up or shutting down

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -26,7 +27,7 @@ func Prove(ctx context.Context, conn *pgx.Conn, id catalog.TenantID) error {
 	err := conn.QueryRow(ctx, selectIdentity, pgx.QueryExecModeSimpleProtocol).
 		Scan(&tenant, &database, &session, &role)
 	if err = Translate(ctx, err); err != nil {
-		if _, refused := errors.AsType[*StateError](err); refused || errors.Is(err, ErrNotFound) {
+		if unreadable(err) || errors.Is(err, ErrNotFound) {
 			// No identity that this role can read: whatever it is, it isn't this tenant's.
 			return fmt.Errorf("prove identity: %w: %s", ErrForeign, err.Error())
 		}
@@ -37,4 +38,11 @@ func Prove(ctx context.Context, conn *pgx.Conn, id catalog.TenantID) error {
 		return fmt.Errorf("prove identity: %w", ErrForeign)
 	}
 	return nil
+}
+
+// unreadable reports whether the server said that there is no such table, schema
+// or column, or that they aren't this role's to read.
+func unreadable(err error) bool {
+	refused, ok := errors.AsType[*StateError](err)
+	return ok && (strings.HasPrefix(refused.State, "42") || strings.HasPrefix(refused.State, "3F"))
 }

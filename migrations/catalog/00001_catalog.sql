@@ -147,10 +147,11 @@ returns bigint language plpgsql as $$
 declare
     last operator_audit%rowtype;
     n    bigint;
-    t    timestamptz := clock_timestamp();
+    t    timestamptz;
     p    bytea;
 begin
     perform pg_advisory_xact_lock(hashtext('operator_audit'));
+    t := clock_timestamp(); -- behind the lock: later rows have later times
     select * into last from operator_audit order by seq desc limit 1;
     n := coalesce(last.seq, 0) + 1;
     p := coalesce(last.hash, decode(repeat('00', 32), 'hex'));

@@ -103,14 +103,20 @@ func candidates() (dirs []string, explicit bool) {
 			add(filepath.Dir(program))
 		}
 	}
+	for _, dir := range installed() {
+		add(dir)
+	}
+	return dirs, false
+}
+
+// installed lists the distributions' folders that are there.
+func installed() (dirs []string) {
 	for _, pattern := range distributions {
 		found, _ := filepath.Glob(pattern) // the patterns are constant and well-formed
 		slices.SortFunc(found, func(a, b string) int { return folderVersion(b) - folderVersion(a) })
-		for _, dir := range found {
-			add(dir)
-		}
+		dirs = append(dirs, found...)
 	}
-	return dirs, false
+	return dirs
 }
 
 func resolve(dir string) string {
@@ -146,12 +152,11 @@ func leadingNumber(s string) int {
 // the folder's name.
 func inspect(dir string, need []string, who *account) (Binaries, error) {
 	for _, program := range append([]string{"postgres", "initdb"}, need...) {
-		info, err := os.Stat(filepath.Join(dir, program))
-		if err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
-			return Binaries{}, fmt.Errorf("has no %s", program)
+		if err := executable(filepath.Join(dir, program)); err != nil {
+			return Binaries{}, err
 		}
 	}
-	version, err := askVersion(dir, who)
+	version, err := askVersion(filepath.Join(dir, "postgres"), who)
 	if err != nil {
 		return Binaries{}, err
 	}
@@ -162,13 +167,21 @@ func inspect(dir string, need []string, who *account) (Binaries, error) {
 	return b, nil
 }
 
-// askVersion runs postgres as the account that the server will have, so that
-// a folder which that account can't reach shows here.
-func askVersion(dir string, who *account) (string, error) {
+func executable(path string) error {
+	info, err := os.Stat(path)
+	if err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
+		return fmt.Errorf("has no %s", filepath.Base(path))
+	}
+	return nil
+}
+
+// askVersion runs a program as the account that it will have, so that a folder
+// which that account can't reach shows here.
+func askVersion(path string, who *account) (string, error) {
 	// A wrapper script that hangs must not hang Find, which has no context.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(dir, "postgres"), "--version")
+	cmd := exec.CommandContext(ctx, path, "--version")
 	cmd.Env = environment()
 	cmd.Dir = "/"
 	cmd.SysProcAttr = who.attributes()

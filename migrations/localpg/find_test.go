@@ -42,16 +42,20 @@ func installation(t *testing.T, version string, programs ...string) string {
 }
 
 func TestFindThisMachines(t *testing.T) {
-	b, err := localpg.Find("psql", "pg_dump")
+	b, err := localpg.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if b.Major < localpg.MinMajor || b.Major > localpg.MaxMajor || !strings.HasPrefix(b.Version, strconv.Itoa(b.Major)) {
 		t.Errorf("found %+v", b)
 	}
-	out, err := exec.Command(b.Path("psql"), "--version").Output()
-	if err != nil || !strings.Contains(string(out), b.Version) {
-		t.Errorf("psql beside it says %q, %v", out, err)
+	c, err := localpg.FindClient("psql", b.Major)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(c.Path, "--version").Output()
+	if err != nil || !strings.Contains(string(out), c.Version) || !strings.HasPrefix(c.Version, strconv.Itoa(c.Major)) {
+		t.Errorf("found %+v, which says %q, %v", c, out, err)
 	}
 }
 

@@ -9,13 +9,14 @@ create table freehold.tenant_identity (
     created_at timestamptz not null default now()
 );
 
--- Refuses work that was decided on a truth older than the fence. It raises, so
--- that one pipelined statement before the others stops them all.
+-- Refuses work that was decided on a truth older than the fence, and all work
+-- where there is no fence. It raises, so that one pipelined statement before the
+-- others stops them all.
 -- +goose StatementBegin
 create function freehold.check_fence(p_epoch bigint) returns void
 language plpgsql stable as $$
 begin
-    if p_epoch < (select i.fence from freehold.tenant_identity i) then
+    if (p_epoch >= (select i.fence from freehold.tenant_identity i)) is not true then
         raise exception 'fenced' using errcode = 'FH001';
     end if;
 end
@@ -34,8 +35,7 @@ create table freehold.predictions (
     state             text not null check (state in
                         ('in_progress', 'succeeded', 'failed', 'cancelled', 'interrupted')),
     end_user          text not null default '',
-    -- json, not jsonb: kept as it was said. jsonb refuses a NUL inside a string,
-    -- and a prompt may hold one.
+    -- json, not jsonb: kept in the order and the form in which it was said.
     input             json,
     output            json,
     error_code        text not null default '',
@@ -61,7 +61,7 @@ $$;
 -- begin on Monday, UTC). Those that exist are left alone. Returns how many it made.
 -- +goose StatementBegin
 create function freehold.make_prediction_weeks(p_from timestamptz, p_weeks integer) returns integer
-language plpgsql as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     w    timestamp := date_trunc('week', p_from at time zone 'utc');
     made integer := 0;
@@ -93,6 +93,9 @@ $$;
 -- +goose StatementEnd
 
 select freehold.make_prediction_weeks(now(), 5);
+
+-- A server that was upgraded from version 14 lets everybody create in public.
+revoke create on schema public from public;
 
 grant usage on schema freehold to freehold_tenant;
 grant select on freehold.tenant_identity to freehold_tenant;

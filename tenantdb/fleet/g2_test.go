@@ -104,6 +104,11 @@ func TestProveFindsHoles(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	acme, globex := b.create("acme"), b.create("globex")
+	// From 16 on a membership that gives no rights, and still lets acme become globex.
+	member := "grant " + globex.Role + " to " + acme.Role
+	if one[int](b, b.super("postgres"), "select current_setting('server_version_num')::int") >= 16_00_00 {
+		member += " with inherit false, set true"
+	}
 	holes := []struct{ database, open, close, try string }{
 		{"postgres", "grant connect on database " + globex.Database + " to " + acme.Role,
 			"revoke connect on database " + globex.Database + " from " + acme.Role, "connect to database " + globex.Database},
@@ -117,6 +122,7 @@ func TestProveFindsHoles(t *testing.T) {
 			"revoke update on freehold.tenant_identity from freehold_tenant", "write the fence"},
 		{"postgres", "grant pg_execute_server_program to " + acme.Role, "revoke pg_execute_server_program from " + acme.Role,
 			"run a program on the server"},
+		{"postgres", member, "revoke " + globex.Role + " from " + acme.Role, "be in a role besides freehold_tenant"},
 	}
 	for _, hole := range holes {
 		_, err := b.super(hole.database).Exec(t.Context(), hole.open)

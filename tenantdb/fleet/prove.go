@@ -46,6 +46,11 @@ func (f *Fleet) Prove(ctx context.Context, id catalog.TenantID) ([]ProofLine, er
 		return lines, nil
 	}
 	lines = append(lines, p.connections(ctx)...)
+	line, err := memberships(ctx, conn)
+	if err != nil {
+		return lines, fmt.Errorf("prove tenant: read memberships: %w", err)
+	}
+	lines = append(lines, line)
 	for _, try := range p.forbidden() {
 		line, err := try.run(ctx, conn)
 		if err != nil {
@@ -54,6 +59,26 @@ func (f *Fleet) Prove(ctx context.Context, id catalog.TenantID) ([]ProofLine, er
 		lines = append(lines, line)
 	}
 	return lines, nil
+}
+
+// From Postgres 16 on, a membership may be without its rights (inherit false) and
+// still let its holder become the role, or pass it on: only its being there tells.
+const otherRoles = `
+select rolname from pg_catalog.pg_roles
+ where pg_catalog.pg_has_role(oid, 'member') and rolname <> all (array[session_user, $1])
+ order by rolname`
+
+// memberships looks for roles besides freehold_tenant that the tenant's role is in.
+func memberships(ctx context.Context, conn *pgx.Conn) (ProofLine, error) {
+	line := ProofLine{Try: "be in a role besides freehold_tenant", Result: "refused: it is in no other", OK: true}
+	others, err := names(ctx, conn, otherRoles, migrations.RoleTenant)
+	if err != nil {
+		return line, err
+	}
+	if len(others) > 0 {
+		line.Result, line.OK = "ALLOWED: it is in "+few(others), false
+	}
+	return line, nil
 }
 
 // proof is what a proof starts from.

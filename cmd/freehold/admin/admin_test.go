@@ -96,7 +96,9 @@ func TestTenants(t *testing.T) {
 	if a := c.Do("POST", "/admin/v1/tenants", `{"slug":"acme"}`); a.Header.Get("X-Should-Retry") != "false" {
 		t.Error("a 409 without x-should-retry: false is tried three times")
 	}
-	c.Do("POST", "/admin/v1/tenants", `{"slug":"No Slug"}`).Refused(400, "invalid_request", "")
+	c.Do("POST", "/admin/v1/tenants", `{"slug":"No Slug"}`).Refused(400, "invalid_request", "slug")
+	c.Do("GET", "/admin/v1/tenants/%00", "").Refused(400, "invalid_request", "slug")
+	c.Do("GET", "/admin/v1/tenants?label=%00", "").Refused(400, "invalid_request", "label")
 	c.Do("POST", "/admin/v1/tenants", `{}`).Refused(400, "invalid_request", "slug")
 	c.Do("POST", "/admin/v1/tenants", `{"slug":"x1","colour":"red"}`).Refused(400, "invalid_request", "colour")
 	c.Do("POST", "/admin/v1/tenants", `{"slug":7}`).Refused(400, "invalid_request", "slug")
@@ -157,7 +159,7 @@ func TestConfigAndKeys(t *testing.T) {
 		t.Errorf("patched: %v", cfg)
 	}
 	for body, param := range map[string]string{
-		`{"monthly_token_limit":"many"}`: "monthly_token_limit", `{"pii":true}`: "pii", `{"monthly_token_limit":-1}`: "", `{"pii_mode":"maybe"}`: "",
+		`{"monthly_token_limit":"many"}`: "monthly_token_limit", `{"pii":true}`: "pii", `{"monthly_token_limit":-1}`: "monthly_token_limit", `{"pii_mode":"maybe"}`: "pii_mode",
 	} {
 		c.Do("PATCH", "/admin/v1/tenants/acme/config", body).Refused(400, "invalid_request", param)
 	}
@@ -170,8 +172,9 @@ func TestConfigAndKeys(t *testing.T) {
 	if !strings.HasPrefix(made.Token, "fh_"+made.Key.ID) {
 		t.Errorf("made key %s", made.Key.ID)
 	}
-	c.Do("POST", "/admin/v1/tenants/acme/keys", `{"scopes":["everything"]}`).Refused(400, "invalid_request", "")
-	c.Do("POST", "/admin/v1/tenants/acme/keys", `{"scopes":[]}`).Refused(400, "invalid_request", "")
+	c.Do("POST", "/admin/v1/tenants/acme/keys", `{"scopes":["everything"]}`).Refused(400, "invalid_request", "scopes")
+	c.Do("POST", "/admin/v1/tenants/acme/keys", `{"scopes":[]}`).Refused(400, "invalid_request", "scopes")
+	c.Do("POST", "/admin/v1/tenants/acme/keys", `{"scopes":["all"],"expires_at":"soon"}`).Refused(400, "invalid_request", "expires_at")
 	c.Do("POST", "/admin/v1/tenants/acme/keys", `{}`).Refused(400, "invalid_request", "scopes")
 	if _, err := b.Cache.Authenticate(t.Context(), made.Token); err != nil {
 		t.Errorf("the new key: %v", err)
@@ -212,6 +215,11 @@ func TestServers(t *testing.T) {
 	}
 	c.Do("POST", "/admin/v1/servers", fmt.Sprintf(`{"name":"far","url":"postgres://admin@db.example.com:5432/postgres?sslmode=disable","password":%q}`, password)).
 		Refused(400, "invalid_request", "")
+	silent := c.Do("POST", "/admin/v1/servers", `{"name":"x","url":"postgres://admin@127.0.0.1:1/postgres","password":"hunter2hunter2"}`)
+	silent.Refused(503, "database_unavailable", "")
+	if !strings.Contains(silent.Body, "connection refused") || strings.Contains(silent.Body, "hunter2") {
+		t.Errorf("a server that doesn't answer: %s", silent.Body)
+	}
 	c.Do("POST", "/admin/v1/servers", `{"name":"x"}`).Refused(400, "invalid_request", "url")
 	address, _ := resttest.ServerURL(t)
 	wrong := c.Do("POST", "/admin/v1/servers", fmt.Sprintf(`{"name":"pg-2","url":%q,"password":%q}`, address, password))
@@ -238,7 +246,10 @@ func TestEnginesAndModels(t *testing.T) {
 		t.Errorf("engine %v", e)
 	}
 	c.Do("POST", "/admin/v1/engines", `{"name":"vllm","kind":"openai","base_url":"http://127.0.0.1:9/v1"}`).Refused(409, "conflict", "")
-	c.Do("POST", "/admin/v1/engines", `{"name":"x","kind":"steam"}`).Refused(400, "invalid_request", "")
+	c.Do("POST", "/admin/v1/engines", `{"name":"x","kind":"steam"}`).Refused(400, "invalid_request", "kind")
+	// What the engine could not be made from is refused now, not at the first request.
+	c.Do("POST", "/admin/v1/engines", `{"name":"x","kind":"openai","base_url":"http://h/v1?a=b"}`).Refused(400, "invalid_request", "base_url")
+	c.Do("POST", "/admin/v1/engines", `{"name":"x","kind":"openai","base_url":"http://h/v1","key":"a b"}`).Refused(400, "invalid_request", "key")
 	c.Do("POST", "/admin/v1/engines", `{"name":"x","kind":"openai","timeout_seconds":-1}`).Refused(400, "invalid_request", "timeout_seconds")
 
 	var m map[string]any
@@ -246,8 +257,8 @@ func TestEnginesAndModels(t *testing.T) {
 	if m["upstream"] != "acme/big" {
 		t.Errorf("model %v", m)
 	}
-	c.Do("POST", "/admin/v1/models", `{"name":"y","engine":"nowhere","kind":"chat"}`).Refused(400, "invalid_request", "")
-	c.Do("POST", "/admin/v1/models", `{"name":"y","engine":"vllm","kind":"song"}`).Refused(400, "invalid_request", "")
+	c.Do("POST", "/admin/v1/models", `{"name":"y","engine":"nowhere","kind":"chat"}`).Refused(400, "invalid_request", "engine")
+	c.Do("POST", "/admin/v1/models", `{"name":"y","engine":"vllm","kind":"song"}`).Refused(400, "invalid_request", "kind")
 	c.Do("DELETE", "/admin/v1/engines/vllm", "").Refused(409, "conflict", "")
 	c.Do("DELETE", "/admin/v1/models/acme%2Fbig", "").Into(200, &m)
 	if m["deleted"] != true || m["id"] != "acme/big" {

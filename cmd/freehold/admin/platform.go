@@ -2,11 +2,14 @@ package admin
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"time"
 
 	"freehold/catalog"
 	"freehold/cmd/freehold/rest"
 	"freehold/router"
+	"freehold/tenantdb"
 	"freehold/tenantdb/fleet"
 )
 
@@ -30,6 +33,13 @@ func (s *server) addServer(ctx context.Context, who operator, r *rest.Request, i
 		Name: in.Name, Region: in.Region, URL: in.URL, Password: in.Password,
 		Budget: in.Budget, Reserve: in.Reserve, Insecure: in.Insecure,
 	})
+	if errors.Is(err, tenantdb.ErrUnavailable) {
+		// The operator named the server and can mend it: they are told why.
+		return catalog.Server{}, &rest.Error{
+			Status: http.StatusServiceUnavailable, Code: "database_unavailable", Type: "server_error",
+			Message: err.Error(), RetryAfter: time.Second, Err: err,
+		}
+	}
 	if err != nil {
 		return catalog.Server{}, err
 	}

@@ -1,15 +1,19 @@
 package api_test
 
 import (
+	"context"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/jackc/pgx/v5"
 
 	"freehold/catalog"
 	"freehold/cmd/freehold/api"
 	"freehold/cmd/freehold/rest/resttest"
+	"freehold/migrations/pgtest"
 )
 
 // public are the routes that need no key.
@@ -162,21 +166,45 @@ func TestTenantStates(t *testing.T) {
 // cache hasn't heard of it: the tenant's database refuses, and the node reads anew.
 func TestFencedRequestIsDecidedAgain(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := setupOn(t, resttest.OpenUnpolled(t))
 	if a := b.client.Do("POST", "/v1/chat/completions", hello); a.Status != 200 {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
-	b.StopCache() // no notification, no poll
+	seen := b.deafen()
 	_, err := b.Fleet.PatchConfig(t.Context(), b.acme.ID, catalog.ConfigPatch{AllowedModels: &[]string{"embed-*"}})
 	b.OK(err)
 	b.client.Do("POST", "/v1/chat/completions", hello).Refused(403, "model_not_allowed", "model")
 	if a := b.client.Do("POST", "/v1/embeddings", `{"model":"embed-1","input":"x"}`); a.Status != 200 {
 		t.Errorf("decided again: %d %s", a.Status, a.Body)
 	}
+	if b.Cache.Seen() != seen {
+		t.Error("the node had heard of it")
+	}
 	// What no fence protects is refused once the catalog hasn't confirmed.
 	b.Until("a second has passed", func() bool { return !b.Cache.Confirmed(time.Second) })
 	b.client.Do("GET", "/v1/models", "").Refused(503, "database_unavailable", "")
 	b.client.Do("GET", "/v1/models/chat-1", "").Refused(503, "database_unavailable", "")
+}
+
+// deafen has the catalog notify nobody any more, and returns what the node knew
+// last.
+func (b *bench) deafen() (seen int64) {
+	b.Helper()
+	u, err := url.Parse(pgtest.AdminURL(b))
+	b.OK(err)
+	u.Path = "/" + b.Database
+	conn, err := pgx.Connect(b.Context(), u.String())
+	b.OK(err)
+	defer func() { _ = conn.Close(context.WithoutCancel(b.Context())) }()
+	_, err = conn.Exec(b.Context(), `
+		create or replace function catalog_tick(p_platform boolean) returns bigint language sql as $$
+			update catalog_clock set seq = seq + 1,
+			       platform_seq = case when p_platform then seq + 1 else platform_seq end returning seq $$`)
+	b.OK(err)
+	var now int64
+	b.OK(conn.QueryRow(b.Context(), `select seq from catalog_clock`).Scan(&now))
+	b.Until("what was notified is known", func() bool { return b.Cache.Seen() == now })
+	return now
 }
 
 func TestConfigNamesAllMistakes(t *testing.T) {

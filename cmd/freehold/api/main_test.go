@@ -31,7 +31,12 @@ type bench struct {
 
 func setup(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{Platform: resttest.Open(t)}
+	return setupOn(t, resttest.Open(t))
+}
+
+func setupOn(t *testing.T, p *resttest.Platform) *bench {
+	t.Helper()
+	b := &bench{Platform: p}
 	var err error
 	b.door, err = api.New(api.Config{
 		Cache: b.Cache, Router: b.Router, Inference: b.Inference, Logger: b.Logger, Version: "test",

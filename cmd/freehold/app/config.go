@@ -61,7 +61,8 @@ type Need uint8
 const (
 	NeedCatalog Need = 1 << iota
 	NeedS3
-	NeedDoors
+	NeedDoors // and the token of the operators' one
+	NeedAddresses
 )
 
 // Check reports every mistake at once.
@@ -81,6 +82,8 @@ func (c Config) Check(need Need) error {
 	}
 	if need&NeedDoors != 0 {
 		miss("FREEHOLD_ADMIN_TOKEN_FILE", c.AdminTokenFile, "a file that holds the operators' token")
+	}
+	if need&(NeedDoors|NeedAddresses) != 0 {
 		errs = append(errs, checkAddr("FREEHOLD_LISTEN", c.Listen), checkAddr("FREEHOLD_ADMIN_LISTEN", c.AdminListen))
 		if (c.TLSCert == "") != (c.TLSKey == "") {
 			errs = append(errs, errors.New("FREEHOLD_TLS_CERT and FREEHOLD_TLS_KEY go together"))

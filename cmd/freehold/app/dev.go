@@ -39,6 +39,9 @@ const (
 // know is written to out.
 func Dev(ctx context.Context, cfg Config, version string, tenants int, log *slog.Logger, out io.Writer) (err error) {
 	began := time.Now()
+	if err := cfg.Check(NeedAddresses); err != nil {
+		return err
+	}
 	if cfg.DataDir, err = filepath.Abs(cfg.DataDir); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
@@ -53,7 +56,7 @@ func Dev(ctx context.Context, cfg Config, version string, tenants int, log *slog
 			}
 		}
 	}
-	if err := forgetPostgres(); err != nil {
+	if err := forgetShell(); err != nil {
 		return err
 	}
 	// A taken port is found before anything is started.
@@ -75,7 +78,11 @@ func Dev(ctx context.Context, cfg Config, version string, tenants int, log *slog
 	if err := d.writeEnv(keys); err != nil {
 		return err
 	}
-	return Serve(ctx, d.cfg, version, true, log, func(_, _ net.Addr) { d.greet(time.Since(began)) })
+	err = Serve(ctx, d.cfg, version, true, log, func(_, _ net.Addr) { d.greet(time.Since(began)) })
+	if ctx.Err() != nil {
+		fmt.Fprintln(out, "stopping")
+	}
+	return err
 }
 
 // dev is what Dev has started.
@@ -117,7 +124,12 @@ func (d *dev) start(ctx context.Context) error {
 	admin.User = url.UserPassword(devAdmin, password)
 	d.cfg.CatalogURL = admin.String()
 
-	if d.s3, err = startS3(ctx, d.path("s3"), d.user); err != nil {
+	known, err := readEnv(d.path(devEnvFile))
+	if err != nil {
+		return err
+	}
+	before := strings.TrimPrefix(known["FREEHOLD_S3_ENDPOINT"], "http://")
+	if d.s3, err = startS3(ctx, d.path("s3"), before, d.user); err != nil {
 		return err
 	}
 	d.cfg.S3Endpoint, d.cfg.S3Bucket = d.s3.endpoint, devBucket
@@ -139,7 +151,7 @@ func (d *dev) start(ctx context.Context) error {
 	if _, _, _, err := MigrateCatalog(ctx, d.cfg, d.log); err != nil {
 		return err
 	}
-	p, err := Open(ctx, d.cfg, d.log)
+	p, err := Open(ctx, d.cfg, NeedCatalog, d.log)
 	if err != nil {
 		return err
 	}
@@ -164,7 +176,7 @@ var devModels = []catalog.Model{
 // populate makes what isn't there yet: the built-in engine and its models, the
 // tenants, a key for each of the first two. It returns those keys.
 func (d *dev) populate(ctx context.Context, tenants int) (map[string]string, error) {
-	p, err := Open(ctx, d.cfg, d.log)
+	p, err := Open(ctx, d.cfg, NeedCatalog|NeedS3, d.log)
 	if err != nil {
 		return nil, err
 	}
@@ -254,6 +266,7 @@ func (d *dev) writeEnv(keys map[string]string) error {
 		{"FREEHOLD_URL", base},
 		{"FREEHOLD_ADMIN_URL", d.scheme() + d.cfg.AdminListen},
 		{"FREEHOLD_ADMIN_TOKEN", token},
+		{"FREEHOLD_ADMIN_TOKEN_FILE", d.cfg.AdminTokenFile},
 		{"FREEHOLD_CATALOG_URL", d.cfg.CatalogURL},
 		{"FREEHOLD_MASTER_KEY_FILE", d.cfg.MasterKeyFile},
 		{"FREEHOLD_S3_ENDPOINT", d.cfg.S3Endpoint},
@@ -282,12 +295,13 @@ func (d *dev) stop(ctx context.Context) error {
 	return parts.Wait()
 }
 
-// forgetPostgres clears what libpq's variables of the shell would say: dev's
-// server is its own, and they would lead elsewhere or stand in the way.
-func forgetPostgres() error {
+// forgetShell clears what libpq's and the AWS SDK's variables of the shell would
+// say: dev's server and store are its own, and a profile, a session token or a
+// service file would lead elsewhere or stand in the way.
+func forgetShell() error {
 	for _, v := range os.Environ() {
 		name, _, _ := strings.Cut(v, "=")
-		if strings.HasPrefix(name, "PG") {
+		if strings.HasPrefix(name, "PG") || strings.HasPrefix(name, "AWS_") {
 			if err := os.Unsetenv(name); err != nil {
 				return fmt.Errorf("clear %s: %w", name, err)
 			}

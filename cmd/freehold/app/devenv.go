@@ -47,14 +47,28 @@ func readEnv(path string) (map[string]string, error) {
 	return vars, nil
 }
 
-// writeFile replaces a file at once, readable by its owner alone.
+// writeFile replaces a file at once, readable by its owner alone. The bytes are on
+// the disk before they get the name: a machine that loses power keeps the old file
+// or the new one, never an empty one.
 func writeFile(path string, b []byte) error {
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+	if err := replaceFile(path, b); err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
 	}
-	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	return nil
+}
+
+func replaceFile(path string, b []byte) error {
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(b)
+	err = errors.Join(err, file.Sync(), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(file.Name()))
 	}
 	return nil
 }

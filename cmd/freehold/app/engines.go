@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -42,7 +43,11 @@ func (e *engines) get(ctx context.Context, name string) (engine.Engine, error) {
 	}
 	eng, err := e.build(ctx, row)
 	if err != nil {
-		return nil, fmt.Errorf("engine %s: %w", name, err)
+		if errors.Is(err, catalog.ErrUnavailable) || ctx.Err() != nil {
+			return nil, fmt.Errorf("engine %s: %w", name, err)
+		}
+		e.log.ErrorContext(ctx, "engine can't be made", "engine", name, "error", err)
+		return nil, &engine.Error{Kind: engine.Failed, Message: "the engine could not be made"}
 	}
 	e.mu.Lock()
 	replaced := e.made[name].eng

@@ -37,7 +37,7 @@ func Serve(ctx context.Context, cfg Config, version string, workers bool, log *s
 	if err != nil {
 		return err
 	}
-	p, err := Open(ctx, cfg, log)
+	p, err := Open(ctx, cfg, NeedCatalog|NeedS3, log)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func Work(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err := cfg.Check(NeedCatalog | NeedS3); err != nil {
 		return err
 	}
-	p, err := Open(ctx, cfg, log)
+	p, err := Open(ctx, cfg, NeedCatalog|NeedS3, log)
 	if err != nil {
 		return err
 	}

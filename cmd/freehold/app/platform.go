@@ -17,12 +17,13 @@ import (
 type Platform struct {
 	Catalog *catalog.Catalog
 	Fleet   *fleet.Fleet
-	Blob    *blob.Store // nil when no bucket is configured
+	Blob    *blob.Store // nil when it was not asked for
 }
 
-// Open opens the catalog and, when a bucket is configured, the object store.
-func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Platform, error) {
-	if err := cfg.Check(NeedCatalog); err != nil {
+// Open opens the catalog and, with NeedS3, the object store. Who can do without
+// the store leaves it out: an operator looks at a platform whose store is away.
+func Open(ctx context.Context, cfg Config, need Need, log *slog.Logger) (*Platform, error) {
+	if err := cfg.Check(need | NeedCatalog); err != nil {
 		return nil, err
 	}
 	keys, err := catalog.ReadKeyset(cfg.MasterKeyFile)
@@ -34,7 +35,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Platform, error) 
 		return nil, err
 	}
 	p := &Platform{Catalog: cat}
-	if cfg.S3Bucket != "" {
+	if need&NeedS3 != 0 {
 		// A development store begins empty; a production bucket is its owner's to make.
 		p.Blob, err = blob.Open(ctx, blob.Config{Endpoint: cfg.S3Endpoint, Bucket: cfg.S3Bucket}, false)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/versity/versitygw/auth"
@@ -34,7 +35,9 @@ type s3User struct {
 
 const healthPath = "/health"
 
-func startS3(ctx context.Context, dir string, user s3User) (*localS3, error) {
+// startS3 starts the store, on the address that it had before if that is free:
+// what another terminal or node knows of it stays true.
+func startS3(ctx context.Context, dir, before string, user s3User) (*localS3, error) {
 	root := filepath.Join(dir, "objects")
 	side := filepath.Join(dir, "metadata")
 	for _, d := range []string{root, side} {
@@ -56,7 +59,7 @@ func startS3(ctx context.Context, dir string, user s3User) (*localS3, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start object store: %w", err)
 	}
-	addr, err := freeAddr(ctx)
+	addr, err := freeAddr(ctx, before)
 	if err != nil {
 		return nil, fmt.Errorf("start object store: %w", err)
 	}
@@ -118,9 +121,16 @@ func (s *localS3) close(ctx context.Context) error {
 	}
 }
 
-func freeAddr(ctx context.Context) (string, error) {
+// freeAddr returns a free address on loopback, the preferred one if it is.
+func freeAddr(ctx context.Context, preferred string) (string, error) {
+	const loopback = "127.0.0.1:"
 	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	if strings.HasPrefix(preferred, loopback) {
+		if ln, err := lc.Listen(ctx, "tcp", preferred); err == nil {
+			return preferred, ln.Close()
+		}
+	}
+	ln, err := lc.Listen(ctx, "tcp", loopback+"0")
 	if err != nil {
 		return "", err
 	}

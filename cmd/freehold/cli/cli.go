@@ -60,6 +60,9 @@ func Run(ctx context.Context, version string, args []string, stdin io.Reader, st
 	case errors.As(err, &exit):
 		return int(exit)
 	}
+	if invalid, ok := errors.AsType[*catalog.Invalid](err); ok {
+		err = invalid // it says which field; who passed it on matters to nobody
+	}
 	fmt.Fprintln(stderr, "freehold:", err)
 	switch {
 	case errors.Is(err, errUsage), errors.Is(err, app.ErrConfig), errors.Is(err, catalog.ErrInvalid):
@@ -96,7 +99,22 @@ func (e *env) root() *cobra.Command {
 		e.devCmd(), e.serveCmd(), e.workerCmd(), e.statusCmd(), e.catalogCmd(), e.serverCmd(), e.tenantCmd(),
 		e.keyCmd(), e.configCmd(), e.engineCmd(), e.modelCmd(), e.migrateCmd(), e.doctorCmd(), e.versionCmd(),
 	)
+	root.InitDefaultCompletionCmd("completion")
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			strictCompletion(c)
+		}
+	}
 	return root
+}
+
+// strictCompletion makes wrong arguments usage errors: the framework answers an
+// unknown shell with help and status 0.
+func strictCompletion(c *cobra.Command) {
+	c.Args, c.RunE = usageArgs(cobra.NoArgs), func(c *cobra.Command, _ []string) error { return c.Help() }
+	for _, shell := range c.Commands() {
+		shell.Args = usageArgs(cobra.NoArgs)
+	}
 }
 
 // group makes a command that only holds others.
@@ -122,14 +140,22 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 }
 
 // open opens the platform for one command. The caller closes it.
-func (e *env) open(c *cobra.Command) (*app.Platform, error) {
-	return app.Open(c.Context(), e.cfg, e.quiet().Logger(true))
+func (e *env) open(c *cobra.Command, need app.Need) (*app.Platform, error) {
+	return app.Open(c.Context(), e.cfg, need, e.quiet().Logger(true))
 }
 
-// with is open for the commands that need nothing but the platform.
-func (e *env) with(run func(ctx context.Context, p *app.Platform, args []string) error) func(*cobra.Command, []string) error {
+// work is a command on the platform.
+type work func(ctx context.Context, p *app.Platform, args []string) error
+
+// with is open for the commands that need nothing but the catalog and servers.
+func (e *env) with(run work) func(*cobra.Command, []string) error {
+	return e.withAll(app.NeedCatalog, run)
+}
+
+// withAll is with for those that need more.
+func (e *env) withAll(need app.Need, run work) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
-		p, err := e.open(c)
+		p, err := e.open(c, need)
 		if err != nil {
 			return err
 		}
@@ -142,9 +168,20 @@ func (e *env) with(run func(ctx context.Context, p *app.Platform, args []string)
 func tenant(ctx context.Context, p *app.Platform, slug string) (catalog.Tenant, error) {
 	t, err := p.Catalog.TenantBySlug(ctx, slug)
 	if err != nil {
-		return t, fmt.Errorf("tenant %s: %w", slug, err)
+		return t, named("tenant", slug, err)
 	}
 	return t, nil
+}
+
+// named says which object an error is about. Of the plainest ones that is all
+// that there is to say.
+func named(what, name string, err error) error {
+	for _, plain := range []error{catalog.ErrExists, catalog.ErrNotFound} {
+		if errors.Is(err, plain) {
+			err = plain
+		}
+	}
+	return fmt.Errorf("%s %s: %w", what, name, err)
 }
 
 // audit records what the operator at this terminal did.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,7 +32,7 @@ func (e *env) engineCmd() *cobra.Command {
 			}
 			eng, err := p.Catalog.AddEngine(ctx, spec)
 			if err != nil {
-				return fmt.Errorf("engine %s: %w", spec.Name, err)
+				return named("engine", spec.Name, err)
 			}
 			if err := audit(ctx, p, "engine.add", catalog.TenantID{}, map[string]any{"engine": eng.Name, "kind": eng.Kind}); err != nil {
 				return err
@@ -80,7 +79,7 @@ func (e *env) removeCmd(what string, remove func(ctx context.Context, p *app.Pla
 		Use: "remove NAME", Short: "Remove one that nothing uses", Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: e.with(func(ctx context.Context, p *app.Platform, args []string) error {
 			if err := remove(ctx, p, args[0]); err != nil {
-				return fmt.Errorf("%s %s: %w", what, args[0], err)
+				return named(what, args[0], err)
 			}
 			return audit(ctx, p, what+".remove", catalog.TenantID{}, map[string]any{what: args[0]})
 		}),
@@ -101,7 +100,7 @@ func (e *env) modelCmd() *cobra.Command {
 			}
 			added, err := p.Catalog.AddModel(ctx, m)
 			if err != nil {
-				return fmt.Errorf("model %s: %w", m.Name, err)
+				return named("model", m.Name, err)
 			}
 			if err := audit(ctx, p, "model.add", catalog.TenantID{}, map[string]any{"model": m.Name, "engine": m.Engine}); err != nil {
 				return err

@@ -89,7 +89,7 @@ func (e *env) keyRevoke() *cobra.Command {
 				return err
 			}
 			if err := p.Fleet.RevokeKey(ctx, t.ID, args[1]); err != nil {
-				return fmt.Errorf("key %s: %w", args[1], err)
+				return named("key", args[1], err)
 			}
 			e.say("revoked %s", args[1])
 			return audit(ctx, p, "key.revoke", t.ID, map[string]any{"key": args[1]})
@@ -183,9 +183,17 @@ func parsePatch(pairs []string) (catalog.ConfigPatch, []string, error) {
 func patchValue(kind reflect.Type, value string) (any, error) {
 	switch kind.Kind() {
 	case reflect.Bool:
-		return strconv.ParseBool(value)
+		b, err := strconv.ParseBool(value)
+		if err != nil {
+			return nil, errors.New("want true or false")
+		}
+		return b, nil
 	case reflect.Int, reflect.Int64:
-		return strconv.ParseInt(value, 10, 64)
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil {
+			return nil, errors.New("want a whole number")
+		}
+		return n, nil
 	case reflect.Slice:
 		return strings.FieldsFunc(value, func(r rune) bool { return r == ',' }), nil
 	default:

@@ -22,9 +22,15 @@ func (e *env) migrateCmd() *cobra.Command {
 	up := &cobra.Command{
 		Use: "up", Short: "Bring every tenant's database to this binary's schema", Args: usageArgs(cobra.NoArgs),
 		RunE: e.with(func(ctx context.Context, p *app.Platform, _ []string) error {
+			if o.Parallel < 1 {
+				return fmt.Errorf("%w: --parallel is at least 1", errUsage)
+			}
 			o.Progress = e.progress()
 			results, err := p.Fleet.MigrateAll(ctx, o)
 			if err != nil && !errors.Is(err, fleet.ErrPartial) {
+				if o.Tenant != "" {
+					return named("tenant", o.Tenant, err)
+				}
 				return err
 			}
 			return errors.Join(e.showMigration(results), err)

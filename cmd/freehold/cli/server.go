@@ -117,7 +117,7 @@ func (e *env) serverRemove() *cobra.Command {
 		Use: "remove NAME", Short: "Forget a server that holds no tenant", Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: e.with(func(ctx context.Context, p *app.Platform, args []string) error {
 			if err := p.Catalog.RemoveServer(ctx, args[0]); err != nil {
-				return fmt.Errorf("server %s: %w", args[0], err)
+				return named("server", args[0], err)
 			}
 			return audit(ctx, p, "server.remove", catalog.TenantID{}, map[string]any{"server": args[0]})
 		}),

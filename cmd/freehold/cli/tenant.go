@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,7 +25,7 @@ func (e *env) tenantCreate() *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use: "create SLUG", Short: "Onboard a tenant: database, prefix, configuration, API key", Args: usageArgs(cobra.ExactArgs(1)),
-		RunE: e.with(func(ctx context.Context, p *app.Platform, args []string) error {
+		RunE: e.withAll(app.NeedCatalog|app.NeedS3, func(ctx context.Context, p *app.Platform, args []string) error {
 			spec.Slug = args[0]
 			spec.Labels = map[string]string{}
 			for _, l := range labels {
@@ -33,12 +35,9 @@ func (e *env) tenantCreate() *cobra.Command {
 				}
 				spec.Labels[k] = v
 			}
-			if p.Blob == nil {
-				return fmt.Errorf("%w:\nFREEHOLD_S3_BUCKET is not set: the bucket for tenants' objects", app.ErrConfig)
-			}
 			t, key, err := p.Fleet.Create(ctx, spec)
 			if err != nil {
-				return fmt.Errorf("tenant %s: %w", spec.Slug, err)
+				return createFailed(spec, err)
 			}
 			if err := audit(ctx, p, "tenant.create", t.ID, map[string]any{"slug": t.Slug}); err != nil {
 				return err
@@ -59,11 +58,31 @@ func (e *env) tenantCreate() *cobra.Command {
 	return c
 }
 
+// createFailed says what of a new tenant was at fault: not found is a server.
+func createFailed(spec catalog.TenantSpec, err error) error {
+	if errors.Is(err, catalog.ErrNotFound) && spec.Server != "" {
+		return named("server", spec.Server, err)
+	}
+	return named("tenant", spec.Slug, err)
+}
+
+// states are those that a tenant can be listed by.
+var states = []string{
+	string(catalog.Provisioning), string(catalog.Active), string(catalog.Suspended),
+	string(catalog.Moving), string(catalog.Deleting), string(catalog.Deleted),
+}
+
 func (e *env) tenantList() *cobra.Command {
 	var f catalog.TenantFilter
 	c := &cobra.Command{
 		Use: "list", Short: "List tenants", Args: usageArgs(cobra.NoArgs),
 		RunE: e.with(func(ctx context.Context, p *app.Platform, _ []string) error {
+			if f.Limit < 0 {
+				return fmt.Errorf("%w: --limit is not negative", errUsage)
+			}
+			if f.State != "" && !slices.Contains(states, f.State) {
+				return fmt.Errorf("%w: --state is one of %s", errUsage, strings.Join(states, ", "))
+			}
 			all := []catalog.Tenant{}
 			want := f.Limit
 			f.Limit = 500

@@ -93,7 +93,7 @@ var table = []row{
 	{is: errNoRoute, status: 404, code: "not_found", message: "No such route."},
 	{is: errMethod, status: 405, code: "method_not_allowed", message: "The route does not answer this method."},
 	{is: errSlowClient, status: 408, code: "request_timeout", message: "The request did not arrive in time."},
-	{is: catalog.ErrExists, status: 409, code: "conflict"},
+	{is: catalog.ErrExists, status: 409, code: "conflict", message: "The name is taken by another one."},
 	{is: catalog.ErrConflict, status: 409, code: "conflict"},
 	{is: errTooLarge, status: 413, code: "request_too_large", message: "The request body is too large."},
 	{is: errMedia, status: 415, code: "unsupported_media_type", message: "The request body must be application/json, not compressed."},
@@ -127,6 +127,9 @@ func Describe(err error) *Error {
 	}
 	if e, ok := errors.AsType[*engine.Error](err); ok {
 		return describeEngine(e, err)
+	}
+	if e, ok := errors.AsType[*catalog.Invalid](err); ok {
+		return &Error{Status: 400, Code: "invalid_request", Type: typeRequest, Param: e.Field, Message: e.Text, Err: err}
 	}
 	for _, t := range table {
 		if !errors.Is(err, t.is) {

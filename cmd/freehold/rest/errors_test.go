@@ -34,6 +34,7 @@ func TestTable(t *testing.T) {
 		{&engine.Error{Kind: engine.BadRequest, Param: "messages", Message: "x"}, 400, "invalid_request", "messages", false},
 		{&engine.Error{Kind: engine.Unsupported, Param: "tools", Message: "x"}, 400, "invalid_request", "tools", false},
 		{catalog.ErrInvalid, 400, "invalid_request", "", false},
+		{&catalog.Invalid{Field: "slug", Text: "slug: want letters"}, 400, "invalid_request", "slug", false},
 		{fleet.ErrInsecureServer, 400, "invalid_request", "", false},
 		{fleet.ErrServerOpen, 400, "invalid_request", "", false},
 		{fleet.ErrServerUnfit, 400, "invalid_request", "", false},

@@ -160,9 +160,10 @@ func refused(t *testing.T, a answer, status int, code, param string) {
 }
 
 type thing struct {
-	Name  string  `json:"name"`
-	Size  int     `json:"size,omitempty"`
-	Color *string `json:"color"`
+	Name  string     `json:"name"`
+	Size  int        `json:"size,omitempty"`
+	Color *string    `json:"color"`
+	Until *time.Time `json:"until,omitempty"`
 }
 
 func echo(_ context.Context, _ nobody, _ *rest.Request, in thing) (thing, error) { return in, nil }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/google/uuid"
@@ -48,6 +49,11 @@ func newRequest(c *fiber.Ctx, id string) (*Request, error) {
 		if r.query, err = url.ParseQuery(string(q)); err != nil {
 			return nil, Bad("", "The query string is malformed.")
 		}
+		for name, values := range r.query {
+			if slices.ContainsFunc(values, unstorable) {
+				return nil, Bad(plain(name), "The query string holds a NUL or is not UTF-8.")
+			}
+		}
 	}
 	names := c.Route().Params
 	if len(names) > 0 {
@@ -55,12 +61,24 @@ func newRequest(c *fiber.Ctx, id string) (*Request, error) {
 	}
 	for _, name := range names {
 		v, err := url.PathUnescape(c.Params(name))
-		if err != nil {
+		if err != nil || unstorable(v) {
 			return nil, Bad(paramName(name), "The path is malformed.")
 		}
 		r.params[paramName(name)] = strings.Clone(v)
 	}
 	return r, nil
+}
+
+// unstorable reports whether s is no text for a database: nothing there bears
+// such a name.
+func unstorable(s string) bool { return !utf8.ValidString(s) || strings.ContainsRune(s, 0) }
+
+// plain returns a name that an answer may repeat, or "".
+func plain(name string) string {
+	if unstorable(name) {
+		return ""
+	}
+	return name
 }
 
 // bearer returns the token of an Authorization header.
@@ -98,6 +116,9 @@ func (r *Request) wantJSON() error {
 // one that it needs, nothing behind the object. Every refusal is a *Error.
 func decode[T any](body []byte) (T, error) {
 	var in T
+	if !utf8.Valid(body) { // a decoder would put other characters in its place
+		return in, Bad("", "The body is not valid UTF-8.")
+	}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil || members == nil {
 		return in, malformed(err)
@@ -114,9 +135,22 @@ func decode[T any](body []byte) (T, error) {
 		}
 	}
 	if err := json.Unmarshal(body, &in); err != nil {
-		return in, malformed(err)
+		return in, misplaced(fields, members, err)
 	}
 	return in, nil
+}
+
+// misplaced names the member at fault also where its type reads itself, as a
+// time does: such an error doesn't know its place.
+func misplaced(fields []field, members map[string]json.RawMessage, err error) error {
+	if _, known := errors.AsType[*json.UnmarshalTypeError](err); !known {
+		for _, f := range fields {
+			if raw, given := members[f.name]; given && json.Unmarshal(raw, reflect.New(f.typ).Interface()) != nil {
+				return Bad(f.name, fmt.Sprintf("Wrong value for %q.", f.name))
+			}
+		}
+	}
+	return malformed(err)
 }
 
 func malformed(err error) error {

@@ -23,6 +23,7 @@ func TestBodies(t *testing.T) {
 	for _, c := range []struct{ body, param string }{
 		{`{"name":`, ""}, {`[]`, ""}, {`null`, ""}, {`"x"`, ""}, {`{"name":"x"} {}`, ""},
 		{`{"name":1}`, "name"}, {`{"size":1}`, "name"}, {`{"name":"x","sise":1}`, "sise"},
+		{"{\"name\":\"\xff\"}", ""}, {`{"name":"x","until":"soon"}`, "until"}, {`{"name":"x","until":5}`, "until"},
 		{`{"name":"x","Size":1}`, "Size"}, {`{"name":"x","size":1.5}`, "size"},
 	} {
 		refused(t, b.do("POST", "/things", c.body), 400, "invalid_request", c.param)
@@ -52,6 +53,9 @@ func TestRouting(t *testing.T) {
 		if a := b.do("GET", path, ""); a.status != 200 || a.body != want {
 			t.Errorf("%s: got %d %s, want %s", path, a.status, a.body, want)
 		}
+	}
+	for path, param := range map[string]string{"/models/%00": "name", "/models/a%ff": "name", "/jobs/%00/events": "id", "/models?q=%00": "q", "/models?q=%ff": "q", "/models?%ff=%ff": ""} {
+		refused(t, b.do("GET", path, ""), 400, "invalid_request", param)
 	}
 	for _, path := range []string{"/", "/nope", "/models/", "/Models", "/jobs/a/b/events", "/v1/../healthz"} {
 		refused(t, b.do("GET", path, ""), 404, "not_found", "")

@@ -45,13 +45,24 @@ type Platform struct {
 	Logger    *slog.Logger
 	Database  string // the catalog's, for tests that look at its rows
 
-	real      atomic.Pointer[engine.Engine]
-	stopCache context.CancelFunc
+	real atomic.Pointer[engine.Engine]
 }
 
 // Open makes a platform with one server, the fake engine and three models. It is
 // closed after the test.
 func Open(t testing.TB) *Platform {
+	t.Helper()
+	return open(t, 0)
+}
+
+// OpenUnpolled is Open with a node that looks at the catalog once: of what comes
+// later it knows what it is notified of.
+func OpenUnpolled(t testing.TB) *Platform {
+	t.Helper()
+	return open(t, time.Hour)
+}
+
+func open(t testing.TB, poll time.Duration) *Platform {
 	t.Helper()
 	p := &Platform{TB: t, Engine: &Engine{}, Logs: &Logs{}}
 	p.Logger = slog.New(slog.NewTextHandler(p.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -63,7 +74,7 @@ func Open(t testing.TB) *Platform {
 		_, err := p.Catalog.AddModel(t.Context(), catalog.Model{Name: name, Engine: EngineName, Upstream: name, Kind: kind})
 		p.OK(err)
 	}
-	p.run()
+	p.run(poll)
 	return p
 }
 
@@ -104,9 +115,9 @@ func ServerURL(t testing.TB) (address, password string) {
 }
 
 // run composes a node and waits until its cache knows the catalog.
-func (p *Platform) run() {
+func (p *Platform) run(poll time.Duration) {
 	p.Helper()
-	p.Cache = catalog.NewCache(p.Catalog, catalog.CacheConfig{NodeName: "test", Version: "test", Logger: p.Logger})
+	p.Cache = catalog.NewCache(p.Catalog, catalog.CacheConfig{NodeName: "test", Version: "test", Poll: poll, Logger: p.Logger})
 	var err error
 	p.Router, err = router.New(router.Config{Route: p.Cache.Route, OpenTimeout: 2 * time.Second, Logger: p.Logger})
 	p.OK(err)
@@ -122,7 +133,6 @@ func (p *Platform) run() {
 	})
 	p.OK(err)
 	ctx, stop := context.WithCancel(context.Background())
-	p.stopCache = stop
 	ended := make(chan error, 1)
 	go func() { ended <- p.Cache.Run(ctx) }()
 	p.Cleanup(func() {
@@ -141,9 +151,6 @@ func (p *Platform) run() {
 
 // Use has a real engine answer instead of the fake.
 func (p *Platform) Use(e engine.Engine) { p.real.Store(&e) }
-
-// StopCache cuts the node off from the catalog's news.
-func (p *Platform) StopCache() { p.stopCache() }
 
 // Serve serves a door on a loopback port until the test ends and returns its URL.
 func (p *Platform) Serve(d *rest.Door, err error) string {

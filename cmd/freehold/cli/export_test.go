@@ -1,0 +1,4 @@
+package cli
+
+// For tests in cli_test.
+var Attended = attended
