@@ -130,7 +130,7 @@ func TestValidation_namesEveryField(t *testing.T) {
 	}{
 		{tenantErr, "slug name email plan region server labels"},
 		{serverErr, "name host port ssl_mode ssl_root_ca admin_user password version budget reserve"},
-		{engineErr, "name kind key timeout"},
+		{engineErr, "name kind key timeout_seconds"},
 		{urlErr, "base_url"},
 		{modelErr, "name engine kind input_price output_price"},
 		{keyErr, "name scopes"},

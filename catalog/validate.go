@@ -189,7 +189,9 @@ func (s EngineSpec) validate() error {
 	errs := []error{
 		match("name", s.Name, enginePattern, "1 to 63 of a-z, 0-9, dots, dashes, underscores"),
 		oneOf("kind", s.Kind, "builtin", "openai"),
-		text("key", s.Key, maxSecret),
+	}
+	if len(s.Key) > maxSecret {
+		errs = append(errs, wrong("key", "longer than %d bytes", maxSecret))
 	}
 	if strings.ContainsFunc(s.Key, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		errs = append(errs, wrong("key", "holds a character that no header can carry"))

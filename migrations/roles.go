@@ -47,7 +47,13 @@ func EnsureServerRoles(ctx context.Context, conn *pgx.Conn) error {
 
 func ensureRoles(ctx context.Context, conn *pgx.Conn, roles ...string) error {
 	for _, role := range roles {
-		if err := retry(ctx, func() error { return ensureRole(ctx, conn, role) }); err != nil {
+		attempt := func() error { return ensureRole(ctx, conn, role) }
+		err := retry(ctx, attempt)
+		for try := 1; try <= staleTries && errors.Is(err, ErrNotGranted); try++ {
+			forgetMemberships(ctx, conn)
+			err = retry(ctx, attempt)
+		}
+		if err != nil {
 			return fmt.Errorf("ensure role %s: %w", role, err)
 		}
 	}
@@ -71,6 +77,23 @@ func retry(ctx context.Context, attempt func() error) error {
 		case <-time.After(time.Duration(1+rand.IntN(20)) * time.Millisecond): //nolint:gosec // not a secret
 		}
 	}
+}
+
+// A session keeps a list of the roles that it is in. When another session changes
+// memberships just as the list is made, it is kept out of date, until the next
+// change: so it was seen on 16 to 18, whose rules depend on it. ErrNotGranted is
+// believed when it comes again with a new list.
+const staleTries = 5
+
+// forgetMemberships makes the session read its memberships anew: it does so after
+// each change of its own, also one that was taken back.
+func forgetMemberships(ctx context.Context, conn *pgx.Conn) {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return // the next attempt meets the same and tells
+	}
+	_, _ = tx.Exec(ctx, "create role freehold_never nologin") // who may not, has nothing to forget
+	_ = tx.Rollback(ctx)
 }
 
 const selectRole = `
