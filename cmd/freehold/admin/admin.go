@@ -15,8 +15,8 @@ import (
 	"freehold/tenantdb/fleet"
 )
 
-// minToken is the least length of the operators' token.
-const minToken = 16
+// MinToken is the least length of the operators' token, in characters.
+const MinToken = 24
 
 // Config of the operators' door. All but Ready, Version and PublicURL are
 // required.
@@ -45,8 +45,8 @@ func (c Config) validate() error {
 			errs = append(errs, errors.New("Config."+f.name+" is required"))
 		}
 	}
-	if len(c.Token) < minToken {
-		errs = append(errs, fmt.Errorf("Config.Token has %d characters, want %d or more", len(c.Token), minToken))
+	if len(c.Token) < MinToken {
+		errs = append(errs, fmt.Errorf("Config.Token has %d characters, want %d or more", len(c.Token), MinToken))
 	}
 	return errors.Join(errs...)
 }

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"freehold/cmd/freehold/admin"
 )
 
 // Config is what the environment and the flags say. Secrets come from files and
@@ -21,7 +23,7 @@ type Config struct {
 	AdminListen    string // FREEHOLD_ADMIN_LISTEN
 	TLSCert        string // FREEHOLD_TLS_CERT
 	TLSKey         string // FREEHOLD_TLS_KEY
-	AdminTokenFile string // FREEHOLD_ADMIN_TOKEN_FILE
+	Adadmin.MinTokenFile string // FREEHOLD_ADMIN_TOKEN_FILE
 	S3Endpoint     string // FREEHOLD_S3_ENDPOINT
 	S3Bucket       string // FREEHOLD_S3_BUCKET
 	DataDir        string // FREEHOLD_DATA_DIR
@@ -43,7 +45,7 @@ func FromEnv(getenv func(string) string) Config {
 		AdminListen:    or("FREEHOLD_ADMIN_LISTEN", "127.0.0.1:8081"),
 		TLSCert:        getenv("FREEHOLD_TLS_CERT"),
 		TLSKey:         getenv("FREEHOLD_TLS_KEY"),
-		AdminTokenFile: getenv("FREEHOLD_ADMIN_TOKEN_FILE"),
+		Adadmin.MinTokenFile: getenv("FREEHOLD_ADMIN_TOKEN_FILE"),
 		S3Endpoint:     getenv("FREEHOLD_S3_ENDPOINT"),
 		S3Bucket:       getenv("FREEHOLD_S3_BUCKET"),
 		DataDir:        or("FREEHOLD_DATA_DIR", ".freehold"),
@@ -81,7 +83,7 @@ func (c Config) Check(need Need) error {
 		miss("FREEHOLD_S3_BUCKET", c.S3Bucket, "the bucket for tenants' objects")
 	}
 	if need&NeedDoors != 0 {
-		miss("FREEHOLD_ADMIN_TOKEN_FILE", c.AdminTokenFile, "a file that holds the operators' token")
+		miss("FREEHOLD_ADMIN_TOKEN_FILE", c.Adadmin.MinTokenFile, "a file that holds the operators' token")
 	}
 	if need&(NeedDoors|NeedAddresses) != 0 {
 		errs = append(errs, checkAddr("FREEHOLD_LISTEN", c.Listen), checkAddr("FREEHOLD_ADMIN_LISTEN", c.AdminListen))
@@ -135,9 +137,6 @@ func (c Config) Logger(person bool) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(os.Stderr, opts))
 }
 
-// minToken is how short an operators' token may be.
-const minToken = 24
-
 // readSecret reads a file that holds one secret; a final line break is not part
 // of it. The error names the file, never what is in it.
 func readSecret(path string) (string, error) {
@@ -146,8 +145,8 @@ func readSecret(path string) (string, error) {
 		return "", fmt.Errorf("read secret: %w", err)
 	}
 	s := strings.TrimRight(string(b), "\r\n")
-	if len(s) < minToken {
-		return "", fmt.Errorf("%w: %s: a token has at least %d characters", ErrConfig, path, minToken)
+	if len(s) < admin.MinToken {
+		return "", fmt.Errorf("%w: %s: a token has at least %d characters", ErrConfig, path, admin.MinToken)
 	}
 	return s, nil
 }
