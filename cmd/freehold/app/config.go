@@ -23,7 +23,7 @@ type Config struct {
 	AdminListen    string // FREEHOLD_ADMIN_LISTEN
 	TLSCert        string // FREEHOLD_TLS_CERT
 	TLSKey         string // FREEHOLD_TLS_KEY
-	Adadmin.MinTokenFile string // FREEHOLD_ADMIN_TOKEN_FILE
+	AdminTokenFile string // FREEHOLD_ADMIN_TOKEN_FILE
 	S3Endpoint     string // FREEHOLD_S3_ENDPOINT
 	S3Bucket       string // FREEHOLD_S3_BUCKET
 	DataDir        string // FREEHOLD_DATA_DIR
@@ -45,7 +45,7 @@ func FromEnv(getenv func(string) string) Config {
 		AdminListen:    or("FREEHOLD_ADMIN_LISTEN", "127.0.0.1:8081"),
 		TLSCert:        getenv("FREEHOLD_TLS_CERT"),
 		TLSKey:         getenv("FREEHOLD_TLS_KEY"),
-		Adadmin.MinTokenFile: getenv("FREEHOLD_ADMIN_TOKEN_FILE"),
+		AdminTokenFile: getenv("FREEHOLD_ADMIN_TOKEN_FILE"),
 		S3Endpoint:     getenv("FREEHOLD_S3_ENDPOINT"),
 		S3Bucket:       getenv("FREEHOLD_S3_BUCKET"),
 		DataDir:        or("FREEHOLD_DATA_DIR", ".freehold"),
@@ -83,7 +83,7 @@ func (c Config) Check(need Need) error {
 		miss("FREEHOLD_S3_BUCKET", c.S3Bucket, "the bucket for tenants' objects")
 	}
 	if need&NeedDoors != 0 {
-		miss("FREEHOLD_ADMIN_TOKEN_FILE", c.Adadmin.MinTokenFile, "a file that holds the operators' token")
+		miss("FREEHOLD_ADMIN_TOKEN_FILE", c.AdminTokenFile, "a file that holds the operators' token")
 	}
 	if need&(NeedDoors|NeedAddresses) != 0 {
 		errs = append(errs, checkAddr("FREEHOLD_LISTEN", c.Listen), checkAddr("FREEHOLD_ADMIN_LISTEN", c.AdminListen))
