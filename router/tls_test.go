@@ -30,7 +30,7 @@ func TestInvalidate_RenewsAPoolWhoseTLSChanged(t *testing.T) {
 		c.ServerName, c.MinVersion = host, tls.VersionTLS12
 		return s.book.change(id, func(r *catalog.Route) { r.Config.TLSConfig = c })
 	}
-	trusting := s.visit(t, id, judge(&tls.Config{InsecureSkipVerify: true})) //nolint:gosec // as sslmode=require is
+	trusting := s.visit(t, id, judge(&tls.Config{InsecureSkipVerify: true}))
 	s.refused(t, id, judge(&tls.Config{RootCAs: others}), tenantdb.Interactive, tenantdb.ErrUnavailable)
 	verified := s.visit(t, id, judge(&tls.Config{RootCAs: roots}))
 	if verified == trusting {

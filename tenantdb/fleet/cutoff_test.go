@@ -52,7 +52,7 @@ func (b *bench) cutOff(f *fleet.Fleet, slug string, cuts int) {
 		// The last ones take as long as they need.
 		ctx, cancel := context.WithTimeout(b.Context(), 30*time.Second)
 		if try < cuts {
-			time.AfterFunc(time.Duration(rand.IntN(250))*time.Millisecond, cancel) //nolint:gosec // chance is enough
+			time.AfterFunc(time.Duration(rand.IntN(250))*time.Millisecond, cancel)
 		}
 		_, token, err := f.Create(ctx, catalog.TenantSpec{Slug: slug})
 		cut := ctx.Err() != nil
