@@ -49,10 +49,10 @@ func Dev(ctx context.Context, cfg Config, version string, tenants int, log *slog
 	if err := os.MkdirAll(cfg.DataDir, 0o711); err != nil { //nolint:gosec // what is secret in it has mode 0600
 		return fmt.Errorf("data directory: %w", err)
 	}
-	for _, p := range []*string{&cfg.TLSCert, &cfg.TLSKey} { // the object store changes the working directory
+	for _, p := range []*string{&cfg.TLSCert, &cfg.TLSKey, &cfg.MasterKeyFile} { // the object store changes the working directory
 		if *p != "" {
 			if *p, err = filepath.Abs(*p); err != nil {
-				return fmt.Errorf("certificate: %w", err)
+				return fmt.Errorf("working directory: %w", err)
 			}
 		}
 	}

@@ -28,7 +28,7 @@ type question struct {
 	right []string // beginnings of the right sentences; none: out of scope
 }
 
-func companies(t *testing.T) []company {
+func companies(t testing.TB) []company {
 	t.Helper()
 	b, err := os.ReadFile("testdata/answers.txt")
 	if err != nil {
@@ -57,11 +57,13 @@ func companies(t *testing.T) []company {
 	return all
 }
 
-// TestAnswersEvaluation holds what the answers are worth. The floors stand a
-// little below the figures reached, which the model card gives.
-func TestAnswersEvaluation(t *testing.T) {
-	t.Parallel()
-	type tally struct{ in, right, wrong, silent, extra, out, refused int }
+// tally counts how one half of the corpus was answered.
+type tally struct{ in, right, wrong, silent, extra, out, refused int }
+
+// evaluate asks every question of the corpus: "dev" is what the weights were
+// fitted on, "test" was held out.
+func evaluate(t testing.TB) map[string]*tally {
+	t.Helper()
 	sums := map[string]*tally{"dev": {}, "test": {}}
 	e := newEngine(t)
 	for _, c := range companies(t) {
@@ -102,6 +104,14 @@ func TestAnswersEvaluation(t *testing.T) {
 			n.in++
 		}
 	}
+	return sums
+}
+
+// TestAnswersEvaluation holds what the answers are worth. The floors stand a
+// little below the figures reached, which the model card gives.
+func TestAnswersEvaluation(t *testing.T) {
+	t.Parallel()
+	sums := evaluate(t)
 	for set, n := range sums {
 		t.Logf("%s: %d questions in scope: %d answered (%d with a needless sentence), %d wrong, %d not answered; %d of %d out of scope refused",
 			set, n.in, n.right, n.extra, n.wrong, n.silent, n.refused, n.out)
@@ -271,4 +281,19 @@ func FuzzSentences(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The model card's figures.
+func BenchmarkEvaluation(b *testing.B) {
+	var sums map[string]*tally
+	for b.Loop() {
+		sums = evaluate(b)
+	}
+	for set, n := range sums {
+		for what, count := range map[string]int{
+			"in": n.in, "right": n.right, "wrong": n.wrong, "silent": n.silent, "out": n.out, "refused": n.refused,
+		} {
+			b.ReportMetric(float64(count), set+"-"+what)
+		}
+	}
 }
