@@ -11,11 +11,16 @@ import (
 // privileges, identity, proof, key; the server doesn't sync.
 func BenchmarkCreate(m *testing.B) {
 	b := setup(m)
+	var last catalog.Tenant
 	n := 0
 	for m.Loop() {
-		if _, _, err := b.fleet.Create(m.Context(), catalog.TenantSpec{Slug: fmt.Sprintf("t-%05d", n)}); err != nil {
+		var err error
+		if last, _, err = b.fleet.Create(m.Context(), catalog.TenantSpec{Slug: fmt.Sprintf("t-%05d", n)}); err != nil {
 			m.Fatal(err)
 		}
 		n++
 	}
+	var size float64
+	b.ok(b.super("postgres").QueryRow(m.Context(), "select pg_database_size($1) / 1e6", last.Database).Scan(&size))
+	m.ReportMetric(size, "MB/tenant")
 }
