@@ -100,6 +100,10 @@ FREEHOLD_PG_BIN=$PWD/old freehold tenant psql acme`)
 	}
 	before := d.sh(t, sourced+"echo $ACME_API_KEY $GLOBEX_API_KEY; freehold tenant list")
 
+	if postgresOf(t, dir) == "" {
+		t.Error("the running Postgres isn't found, so one left behind wouldn't be")
+	}
+
 	began := time.Now()
 	d.proc.SignalGroup(t, syscall.SIGINT)
 	if code := d.proc.Wait(t, 10*time.Second); code != 0 {
@@ -140,20 +144,40 @@ func redact(s string) string {
 	return rest
 }
 
-// postgresOf lists processes whose command line names a folder below dir.
+// postgresOf lists Postgres processes whose command line names a folder below dir.
 func postgresOf(t *testing.T, dir string) string {
 	t.Helper()
-	out, err := exec.Command("ps", "-eo", "pid,args").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var left []string
-	for line := range strings.Lines(string(out)) {
+	for _, line := range processes(t) {
 		if strings.Contains(line, dir) && strings.Contains(line, "postgres") {
-			left = append(left, strings.TrimSpace(line))
+			left = append(left, line)
 		}
 	}
 	return strings.Join(left, "\n")
+}
+
+// processes lists the command lines on this machine: from /proc, which needs no
+// program, or from ps where there is none.
+func processes(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, file := range files {
+		if line, err := os.ReadFile(file); err == nil { // else it has just ended
+			lines = append(lines, strings.ReplaceAll(string(line), "\x00", " "))
+		}
+	}
+	if lines != nil {
+		return lines
+	}
+	out, err := exec.Command("ps", "-eo", "args").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(string(out), "\n")
 }
 
 // A release with one more migration reaches twenty tenants, one of them broken.

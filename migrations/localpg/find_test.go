@@ -139,7 +139,7 @@ func TestInstall(t *testing.T) {
 			t.Fatal(err)
 		}
 		ran, err := os.ReadFile(log)
-		if err != nil || string(ran) != "update\ninstall -y postgresql\n" {
+		if err != nil || string(ran) != "update\ninstall -y --no-install-recommends postgresql\n" {
 			t.Errorf("ran %q, %v", ran, err)
 		}
 	})

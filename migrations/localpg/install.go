@@ -66,7 +66,7 @@ func installCommand(asks bool) []string {
 	switch {
 	case have("apt-get"):
 		shell := []string{"sh", "-c",
-			"apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y postgresql"}
+			"apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends postgresql"}
 		if os.Geteuid() == 0 {
 			return shell
 		}
