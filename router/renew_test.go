@@ -108,7 +108,7 @@ func TestInvalidate_ClosesASuspendedTenantsPool(t *testing.T) {
 	}
 	start := time.Now()
 	soon(t, "closed", func() bool { return s.Stats().Pools == 0 && s.Stats().Closing == 0 })
-	if took := time.Since(start); took > 4*time.Second {
+	if took := time.Since(start); took > 2*time.Second {
 		t.Errorf("closed after %s, want about a second", took)
 	}
 	s.refused(t, id, epoch, tenantdb.Settle, router.ErrSuspended)

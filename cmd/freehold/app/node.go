@@ -139,7 +139,7 @@ func (n *node) run(ctx context.Context, p *Platform, workers bool, apiLn, adminL
 }
 
 func (n *node) stop(q *queue.Queue, stopParts context.CancelFunc) error {
-	// Nothing waits longer than this, whatever ended us.
+	// The context that this node ran under has ended, so the bound is a new one.
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	var doors errgroup.Group

@@ -61,7 +61,8 @@ func New(cfg Config) (*Door, error) {
 		cfg.MaxBody = 4 << 20
 	}
 	d := &Door{cfg: cfg, log: cfg.Logger, scopes: map[string]string{}}
-	// The door's own life, which Shutdown ends: New has no caller that outlives it.
+	// Two lives that Shutdown ends, streams' first: they outlast the call of New,
+	// so no caller's context could bound them.
 	d.all, d.endAll = context.WithCancelCause(context.Background())
 	d.streams, d.endStreams = context.WithCancelCause(context.Background())
 	d.app = fiber.New(fiber.Config{

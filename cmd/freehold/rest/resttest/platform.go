@@ -132,11 +132,12 @@ func (p *Platform) run(poll time.Duration) {
 		},
 	})
 	p.OK(err)
-	ctx, stop := context.WithCancel(context.Background())
+	// t.Context() ends before clean-up, while doors still need the cache.
+	ctx, stop := context.WithCancel(context.WithoutCancel(p.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- p.Cache.Run(ctx) }()
 	p.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.Context()), 5*time.Second)
 		defer cancel()
 		if err := p.Router.Close(ctx); err != nil {
 			p.Errorf("close router: %v", err)
@@ -161,7 +162,7 @@ func (p *Platform) Serve(d *rest.Door, err error) string {
 	served := make(chan error, 1)
 	go func() { served <- d.Serve(ln) }()
 	p.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.Context()), 5*time.Second)
 		defer cancel()
 		if err := errors.Join(d.Shutdown(ctx), <-served); err != nil {
 			p.Errorf("door: %v", err)
