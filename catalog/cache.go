@@ -37,6 +37,9 @@ const (
 	loadTimeout = 5 * time.Second
 	// waitTimeout bounds what one caller waits for such a read.
 	waitTimeout = 2 * time.Second
+	// maxReads bounds such reads at any time: made-up keys and ids cost the
+	// catalog no more than these.
+	maxReads = 8
 )
 
 // Cache is what a node knows of the catalog, kept true by notifications and a
@@ -49,9 +52,13 @@ type Cache struct {
 	cfg     CacheConfig
 	node    uuid.UUID
 	changed []func(id TenantID, epoch int64)
+	moving  []func(ctx context.Context, id TenantID, epoch int64) error
+	drains  drains
 
 	known    known
 	flights  singleflight.Group
+	reading  chan struct{} // holds one for each read of a key or a route
+	routed   atomic.Bool   // a route was asked for
 	platform atomic.Pointer[platform]
 
 	born      time.Time
@@ -63,6 +70,8 @@ type Cache struct {
 func NewCache(c *Catalog, cfg CacheConfig) *Cache {
 	cfg = cfg.withDefaults()
 	cache := &Cache{catalog: c, cfg: cfg, node: uuid.Must(uuid.NewV7()), born: time.Now()}
+	cache.reading = make(chan struct{}, maxReads)
+	cache.drains.running = map[TenantID]draining{}
 	cache.known.init(cfg)
 	return cache
 }
@@ -71,6 +80,17 @@ func NewCache(c *Catalog, cfg CacheConfig) *Cache {
 // moved; register before Run. It is called on the goroutine that keeps the cache
 // true, so it must not wait.
 func (c *Cache) OnChange(fn func(id TenantID, epoch int64)) { c.changed = append(c.changed, fn) }
+
+// OnMoving registers fn, called with each tenant that is seen to be moving, now
+// or since before Run, in a goroutine of its own; register before Run. It returns
+// nil once this node holds no connection of the tenant from before epoch and will
+// make none, which is then told to the catalog (Catalog.AwaitDrained); after an
+// error it is called again. ctx ends when the tenant moves no longer, at a later
+// epoch (fn is called with that one then) or with Run, which waits for fn.
+// Without any fn the node holds nothing, and tells that.
+func (c *Cache) OnMoving(fn func(ctx context.Context, id TenantID, epoch int64) error) {
+	c.moving = append(c.moving, fn)
+}
 
 // Confirmed reports whether the catalog answered within d.
 func (c *Cache) Confirmed(d time.Duration) bool {

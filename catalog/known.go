@@ -151,6 +151,7 @@ func (k *known) setUnknown(m mark, id string, now time.Time) {
 type movement struct {
 	id    TenantID
 	epoch int64
+	state State
 }
 
 // advance applies every change up to seen.

@@ -31,6 +31,7 @@ func (c *Cache) loadKey(ctx context.Context, id string) (*keyRecord, error) {
 
 // loadRoute reads a route that isn't known or is too old.
 func (c *Cache) loadRoute(ctx context.Context, id TenantID, minEpoch int64) (Route, error) {
+	c.routed.Store(true)
 	load := func(ctx context.Context) (Route, error) {
 		for {
 			mark := c.known.mark()
@@ -49,9 +50,23 @@ func (c *Cache) loadRoute(ctx context.Context, id TenantID, minEpoch int64) (Rou
 	return r, err
 }
 
+// takeRead waits for one of the reads that may run at a time, no longer than a
+// caller waits. The read gives it back.
+func (c *Cache) takeRead(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
+	defer cancel()
+	select {
+	case c.reading <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("too many reads at once: %w", ErrUnavailable)
+	}
+}
+
 // flight runs load once for all callers of the same name. The load is detached
 // from the first caller's context, since others wait for it, and is bounded by
-// loadTimeout; the pools' Close waits for it. A caller waits waitTimeout, and not
+// loadTimeout; the pools' Close waits for it. No more than maxReads run at a time.
+// A caller waits waitTimeout, and not
 // at all while the catalog is known to be away. Errors other than ErrNotFound are
 // ErrUnavailable.
 func flight[T any](ctx context.Context, c *Cache, name string, load func(context.Context) (T, error),
@@ -62,6 +77,10 @@ func flight[T any](ctx context.Context, c *Cache, name string, load func(context
 	results := c.flights.DoChan(name, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 		defer cancel()
+		if err := c.takeRead(ctx); err != nil {
+			return nil, err
+		}
+		defer func() { <-c.reading }()
 		return load(ctx)
 	})
 	timer := time.NewTimer(waitTimeout)

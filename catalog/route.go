@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -14,9 +15,11 @@ import (
 type Route struct {
 	Tenant        TenantID
 	Slug          string
+	Plan          string
 	State         State
 	Epoch         int64
 	ServerID      string
+	Server        string // its name
 	SchemaVersion int64
 	Budget        int // the server's
 	// Config logs in as the tenant's role on its database. Copy before changing.
@@ -32,8 +35,8 @@ type endpoint struct {
 }
 
 const selectRoute = `
-select t.slug, t.state, t.epoch, t.schema_version, t.database, t.role, t.secret,
-       s.id::text, s.budget, s.host, s.port, s.ssl_mode, s.ssl_root_ca
+select t.slug, t.plan, t.state, t.epoch, t.schema_version, t.database, t.role, t.secret,
+       s.id::text, s.name, s.budget, s.host, s.port, s.ssl_mode, s.ssl_root_ca
   from tenants t join servers s on s.id = t.server_id
  where t.id = $1 and t.state <> 'deleted'`
 
@@ -44,8 +47,8 @@ func (c *Catalog) Route(ctx context.Context, id TenantID) (Route, error) {
 	var at endpoint
 	var database, role string
 	var sealed []byte
-	err := c.writer.QueryRow(ctx, selectRoute, id).Scan(&r.Slug, &r.State, &r.Epoch, &r.SchemaVersion,
-		&database, &role, &sealed, &r.ServerID, &r.Budget, &at.Host, &at.Port, &at.SSLMode, &at.SSLRootCA)
+	err := c.writer.QueryRow(ctx, selectRoute, id).Scan(&r.Slug, &r.Plan, &r.State, &r.Epoch, &r.SchemaVersion,
+		&database, &role, &sealed, &r.ServerID, &r.Server, &r.Budget, &at.Host, &at.Port, &at.SSLMode, &at.SSLRootCA)
 	if err != nil {
 		return Route{}, wrap("read route", err)
 	}
@@ -58,15 +61,28 @@ func (c *Catalog) Route(ctx context.Context, id TenantID) (Route, error) {
 }
 
 const selectServerAdmin = `
-select id::text, host, port, ssl_mode, ssl_root_ca, admin_user, admin_secret from servers where name = $1`
+select id::text, host, port, ssl_mode, ssl_root_ca, admin_user, admin_secret from servers`
 
 // ServerAdmin returns how to log in as the server's admin on a database. Only
 // tenantdb/fleet may call it.
 func (c *Catalog) ServerAdmin(ctx context.Context, name, database string) (*pgx.ConnConfig, error) {
+	return c.serverAdmin(ctx, database, selectServerAdmin+` where name = $1`, name)
+}
+
+// ServerAdminByID is ServerAdmin for a server's id.
+func (c *Catalog) ServerAdminByID(ctx context.Context, id, database string) (*pgx.ConnConfig, error) {
+	server, err := uuid.Parse(id)
+	if err != nil {
+		return nil, wrap("read server's admin", invalid(wrong("server", "want a uuid")))
+	}
+	return c.serverAdmin(ctx, database, selectServerAdmin+` where id = $1`, server)
+}
+
+func (c *Catalog) serverAdmin(ctx context.Context, database, sql string, key any) (*pgx.ConnConfig, error) {
 	var at endpoint
 	var id, user string
 	var sealed []byte
-	err := c.writer.QueryRow(ctx, selectServerAdmin, name).Scan(&id, &at.Host, &at.Port, &at.SSLMode,
+	err := c.writer.QueryRow(ctx, sql, key).Scan(&id, &at.Host, &at.Port, &at.SSLMode,
 		&at.SSLRootCA, &user, &sealed)
 	if err != nil {
 		return nil, wrap("read server's admin", err)

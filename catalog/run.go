@@ -17,6 +17,7 @@ const (
 // returns nil when ctx ends; from then on nothing is kept.
 func (c *Cache) Run(ctx context.Context) error {
 	defer c.leave(ctx)
+	defer c.drains.end()
 	backoff := minBackoff
 	for {
 		began := time.Now()

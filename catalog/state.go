@@ -38,6 +38,9 @@ func (c *Catalog) SetState(ctx context.Context, id TenantID, to State, from ...S
 		if err == nil && tag.RowsAffected() == 0 {
 			err = fmt.Errorf("set state: tenant is %s: %w", state, ErrConflict)
 		}
+		if err == nil && state == Moving {
+			_, err = tx.Exec(ctx, deleteDrained, id)
+		}
 		return true, err
 	})
 }

@@ -31,8 +31,16 @@ func (c *Cache) watch(ctx context.Context) (worked bool, err error) {
 		return false, err
 	}
 	defer closeConn(ctx, w.conn)
+	// The node is known before it serves: whoever waits for all nodes waits for
+	// this one.
+	if err := w.heartbeat(ctx); err != nil {
+		return false, err
+	}
 	// The connection was away: LISTEN first, then read all that was missed.
 	if err := w.poll(ctx); err != nil {
+		return false, err
+	}
+	if err := w.pollMoving(ctx); err != nil {
 		return false, err
 	}
 	if c.down.Swap(false) {
@@ -85,13 +93,13 @@ func bounded(ctx context.Context, fn func(context.Context) error) error {
 
 // One snapshot: the clock, and who changed since.
 const selectChanges = `
-select c.seq, c.platform_seq, t.id, t.epoch
+select c.seq, c.platform_seq, t.id, t.epoch, t.state
   from catalog_clock c left join tenants t on t.epoch > $1
  order by t.epoch`
 
 // poll reads the clock and applies what has changed.
 func (w *watcher) poll(ctx context.Context) error {
-	c := w.cache
+	c, running := w.cache, ctx
 	return bounded(ctx, func(ctx context.Context) error {
 		asked := time.Since(c.born)
 		from := c.known.mark().seen
@@ -125,6 +133,7 @@ func (w *watcher) poll(ctx context.Context) error {
 			for _, fn := range c.changed {
 				fn(m.id, m.epoch)
 			}
+			c.drain(running, m)
 		}
 		return nil
 	})
@@ -139,9 +148,10 @@ func (w *watcher) changes(ctx context.Context, from int64) (now clock, moves []m
 	}
 	var m movement
 	var epoch *int64
-	_, err = pgx.ForEachRow(rows, []any{&now.seq, &now.platform, &m.id, &epoch}, func() error {
-		if epoch != nil {
-			moves = append(moves, movement{m.id, *epoch})
+	var state *State
+	_, err = pgx.ForEachRow(rows, []any{&now.seq, &now.platform, &m.id, &epoch, &state}, func() error {
+		if epoch != nil && state != nil {
+			moves = append(moves, movement{m.id, *epoch, *state})
 		}
 		return nil
 	})
@@ -149,8 +159,9 @@ func (w *watcher) changes(ctx context.Context, from int64) (now clock, moves []m
 }
 
 const upsertNode = `
-insert into nodes (id, name, version, seen) values ($1, $2, $3, $4)
-on conflict (id) do update set seen = excluded.seen, heartbeat_at = now()`
+insert into nodes (id, name, version, seen, born) values ($1, $2, $3, $4, $5)
+on conflict (id) do update set seen = excluded.seen, born = excluded.born, heartbeat_at = now()
+returning (select seq from catalog_clock)`
 
 // heartbeat tells how far this node has seen: when that moved, and every second.
 func (w *watcher) heartbeat(ctx context.Context) error {
@@ -160,7 +171,11 @@ func (w *watcher) heartbeat(ctx context.Context) error {
 		return nil
 	}
 	err := bounded(ctx, func(ctx context.Context) error {
-		_, err := w.conn.Exec(ctx, upsertNode, c.node, c.cfg.NodeName, c.cfg.Version, seen)
+		var now int64
+		err := w.conn.QueryRow(ctx, upsertNode, c.node, c.cfg.NodeName, c.cfg.Version, seen, c.drains.born).Scan(&now)
+		if err == nil {
+			c.drains.registered(now, c.routed.Load())
+		}
 		return wrap("write heartbeat", err)
 	})
 	w.beat, w.beaten = time.Now(), seen

@@ -33,8 +33,9 @@ func (r *Router) Close(ctx context.Context) error {
 	}
 }
 
-// drain closes a pool that is out of use once its borrowers are done with it. It
-// runs off the request path: pgxpool's Close has no deadline.
+// drain closes a pool that is out of use once its borrowers are done with it, and
+// waits until the server has closed its connections. It runs off the request
+// path: pgxpool's Close has no deadline.
 func (r *Router) drain(p *pool) {
 	// Idle connections go at once, borrowed ones when they come back.
 	p.pg.Reset()
@@ -49,6 +50,21 @@ func (r *Router) drain(p *pool) {
 	p.pg.Close()
 
 	r.mu.Lock()
-	delete(r.closing, p)
+	p.shut = true
+	r.closedIf(p)
 	r.mu.Unlock()
+	<-p.closed
 }
+
+// closedIf notes that a pool is closed when nothing of it is left. It holds mu.
+func (r *Router) closedIf(p *pool) {
+	if p.shut && len(p.tickets) == 0 {
+		p.shut = false
+		delete(r.closing, p)
+		close(p.closed)
+	}
+}
+
+// reset has the pool's connections closed, borrowed ones when they come back. It
+// holds mu and doesn't wait.
+func (r *Router) reset(p *pool) { r.work.Go(p.pg.Reset) }

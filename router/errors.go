@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -23,12 +24,34 @@ var (
 	// ErrUpgrading is returned while the tenant's schema is outside of what this
 	// binary serves.
 	ErrUpgrading = errors.New("tenant's schema is outside of what this binary serves")
-	// ErrBusy is returned when the tenant's connections, or the server's, were
-	// all taken until the caller's deadline.
+	// ErrBusy is returned when the tenant's connections, or the server's, are all
+	// taken for longer than the caller can wait. It comes as a *Busy.
 	ErrBusy = errors.New("no connection free")
 	// ErrClosed is returned once Close was called.
 	ErrClosed = errors.New("router closed")
 )
+
+// Busy is an ErrBusy that says when to come back.
+type Busy struct {
+	// RetryAfter is when a connection is to be expected.
+	RetryAfter time.Duration
+	// Reason is for people.
+	Reason string
+}
+
+func (b *Busy) Error() string { return "borrow connection: " + ErrBusy.Error() + ": " + b.Reason }
+
+func (b *Busy) Unwrap() error { return ErrBusy }
+
+// busy refuses a borrower, and writes down why. It holds mu.
+func (r *Router) busy(p *pool, expected time.Duration, reason string) error {
+	whose := "the tenant's connections are all in use"
+	if len(p.tickets) < r.limit(p) {
+		whose = "the server's connections are all in use"
+	}
+	p.rec.decided("refused: " + whose + ", " + reason)
+	return &Busy{RetryAfter: max(expected, time.Second), Reason: whose + ", " + reason}
+}
 
 // errGone says that a pool went out of use between pin and lease: look again.
 var errGone = errors.New("pool gone")
@@ -40,6 +63,12 @@ const (
 	unknownDatabase       = "3D000"
 	insufficientPrivilege = "42501"
 	tooManyConnections    = "53300"
+	notAccepting          = "55000"
+	readOnlyTransaction   = "25006"
+	adminShutdown         = "57P01"
+	crashShutdown         = "57P02"
+	cannotConnectNow      = "57P03"
+	connectionException   = "08" // a class
 )
 
 // connectError names why no connection could be made. The driver's text stays
@@ -49,7 +78,11 @@ func connectError(err error) error {
 	case errors.Is(err, tenantdb.ErrForeign):
 		return fmt.Errorf("open connection: %w", tenantdb.ErrForeign)
 	case sqlState(err) == tooManyConnections:
-		return fmt.Errorf("open connection: %w: the server is full", ErrBusy)
+		return &Busy{RetryAfter: time.Second, Reason: "the server is full"}
+	case errors.Is(err, ErrClosed):
+		return ErrClosed
+	case errors.Is(err, errBroken):
+		return err
 	default:
 		return fmt.Errorf("open connection: %w: %s", tenantdb.ErrUnavailable, reason(err))
 	}

@@ -68,7 +68,7 @@ func TestG1_NoRowOfAnotherTenantUnderChaos(t *testing.T) {
 	if pgtest.Long() {
 		tenants, workers, long, bound = 24, 32, 20*time.Second, 10*time.Second
 	}
-	s := setup(t, tenants, func(c *router.Config) { c.MaxPools, c.ConnsPerPool = pools, 2 })
+	s := setup(t, tenants, func(c *router.Config) { c.MaxPools, c.ConnsPerTenant = pools, 2 })
 
 	ctx, cancel := context.WithTimeout(t.Context(), long)
 	defer cancel()

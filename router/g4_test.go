@@ -24,7 +24,7 @@ func TestG4_EvictionNeverClosesUnderItsBorrower(t *testing.T) {
 	if pgtest.Long() {
 		tenants, workers, long = 12, 32, 20*time.Second
 	}
-	s := setup(t, tenants, func(c *router.Config) { c.MaxPools, c.ConnsPerPool = 1, 2 })
+	s := setup(t, tenants, func(c *router.Config) { c.MaxPools, c.ConnsPerTenant = 1, 2 })
 
 	end := time.Now().Add(long)
 	var all sync.WaitGroup

@@ -86,12 +86,12 @@ func TestRoute_ErrorIsPassedOn(t *testing.T) {
 func TestNew_NamesEveryMistake(t *testing.T) {
 	t.Parallel()
 	_, err := router.New(router.Config{
-		MaxPools: -1, ConnsPerPool: -1, OpenTimeout: -1, IdleTimeout: -1, CloseTimeout: -1, SchemaMin: 3, SchemaMax: 2,
+		MaxPools: -1, ConnsPerTenant: -1, OpenTimeout: -1, IdleTimeout: -1, CloseTimeout: -1, SchemaMin: 3, SchemaMax: 2,
 	})
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, field := range []string{"Route", "MaxPools", "ConnsPerPool", "OpenTimeout", "IdleTimeout", "CloseTimeout", "SchemaMin"} {
+	for _, field := range []string{"Route", "MaxPools", "ConnsPerTenant", "OpenTimeout", "IdleTimeout", "CloseTimeout", "SchemaMin"} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("%s isn't named in %q", field, err)
 		}

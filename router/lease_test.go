@@ -15,7 +15,7 @@ import (
 
 func TestBorrow_BusyUntilTheDeadline(t *testing.T) {
 	t.Parallel()
-	s := setup(t, 1, func(c *router.Config) { c.ConnsPerPool = 1 })
+	s := setup(t, 1, func(c *router.Config) { c.ConnsPerTenant = 1 })
 	release := s.occupy(t, s.ids[0], 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
@@ -37,7 +37,7 @@ func TestBorrow_BusyUntilTheDeadline(t *testing.T) {
 // although the old one's borrower stays.
 func TestBorrow_WaiterFollowsARenewedPool(t *testing.T) {
 	t.Parallel()
-	s := setup(t, 1, func(c *router.Config) { c.ConnsPerPool = 1 })
+	s := setup(t, 1, func(c *router.Config) { c.ConnsPerTenant = 1 })
 	id := s.ids[0]
 	release := s.occupy(t, id, 1)
 	served := make(chan struct{})
@@ -81,7 +81,7 @@ func TestBorrow_EpochBelowTheFence(t *testing.T) {
 
 func TestBorrow_ErrorAndPanicGiveTheConnectionBack(t *testing.T) {
 	t.Parallel()
-	s := setup(t, 1, func(c *router.Config) { c.ConnsPerPool = 1 })
+	s := setup(t, 1, func(c *router.Config) { c.ConnsPerTenant = 1 })
 	own := errors.New("fn's own")
 	err := s.For(s.ids[0], 1).Borrow(t.Context(), tenantdb.Interactive,
 		func(context.Context, *tenantdb.DB) error { return own })
@@ -107,7 +107,7 @@ func TestBorrow_ErrorAndPanicGiveTheConnectionBack(t *testing.T) {
 // A connection lost inside fn is fn's error; the next borrow gets a new one.
 func TestBorrow_LostConnection(t *testing.T) {
 	t.Parallel()
-	s := setup(t, 1, func(c *router.Config) { c.ConnsPerPool = 1 })
+	s := setup(t, 1, func(c *router.Config) { c.ConnsPerTenant = 1 })
 	err := s.For(s.ids[0], 1).Borrow(t.Context(), tenantdb.Interactive, func(ctx context.Context, db *tenantdb.DB) error {
 		_, pid, err := whoami(ctx, db)
 		if err != nil {
@@ -126,7 +126,7 @@ func TestBorrow_LostConnection(t *testing.T) {
 // A client that goes away in mid-statement doesn't cost a connection.
 func TestBorrow_CancelledStatementKeepsItsConnection(t *testing.T) {
 	t.Parallel()
-	s := setup(t, 1, func(c *router.Config) { c.ConnsPerPool = 1 })
+	s := setup(t, 1, func(c *router.Config) { c.ConnsPerTenant = 1 })
 	pid := s.visit(t, s.ids[0], 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()

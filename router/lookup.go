@@ -17,6 +17,9 @@ const (
 	maxRefusals = 4096
 	// refusalLife is how long a refusal answers without a look-up.
 	refusalLife = time.Second
+	// spares is how many pools that are busier than the newcomer an eviction
+	// passes over.
+	spares = 8
 )
 
 // refusal is why a tenant was not served, true as of an epoch.
@@ -27,21 +30,42 @@ type refusal struct {
 }
 
 // pin returns the tenant's pool, pinned: true as of the epoch, open, and not to
-// be closed before unpin. It waits for a cold open, its own or another's.
-func (r *Router) pin(ctx context.Context, id catalog.TenantID, epoch int64, class tenantdb.Class) (*pool, error) {
+// be closed before unpin; and a lease when a connection is idle. It waits for a
+// look-up, its own or another's, and while the tenant moves.
+func (r *Router) pin(ctx context.Context, id catalog.TenantID, epoch int64, class tenantdb.Class) (*pool, *lease, error) {
+	var moving time.Time // since when it waits for a move to end
+	for {
+		p, l, err := r.pinOnce(ctx, id, epoch, class)
+		if !errors.Is(err, ErrMoving) {
+			return p, l, err
+		}
+		if moving.IsZero() {
+			moving = time.Now()
+		}
+		if err := r.awaitMove(ctx, id, moving.Add(r.cfg.PauseWait)); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+func (r *Router) pinOnce(ctx context.Context, id catalog.TenantID, epoch int64, class tenantdb.Class) (*pool, *lease, error) {
 	for {
 		r.mu.Lock()
 		if r.closed {
 			r.mu.Unlock()
-			return nil, ErrClosed
+			return nil, nil, ErrClosed
 		}
 		if p, known, err := r.hit(id, epoch, class); known {
+			var l *lease
+			if p != nil {
+				l = r.grab(p, class)
+			}
 			r.mu.Unlock()
-			return p, err
+			return p, l, err
 		}
 		f, ok := r.flights[id]
 		if !ok {
-			f = r.launch(ctx, id, epoch, false)
+			f = r.launch(ctx, id, epoch)
 			r.counts.misses++
 		}
 		f.waiters++
@@ -51,7 +75,7 @@ func (r *Router) pin(ctx context.Context, id catalog.TenantID, epoch int64, clas
 		case <-f.done:
 		case <-ctx.Done():
 			r.leave(f)
-			return nil, waitError(ctx, tenantdb.ErrUnavailable)
+			return nil, nil, waitError(ctx, tenantdb.ErrUnavailable)
 		}
 		switch {
 		case f.asOf < epoch:
@@ -60,18 +84,18 @@ func (r *Router) pin(ctx context.Context, id catalog.TenantID, epoch int64, clas
 				r.unpin(f.pool)
 			}
 		case f.err == nil:
-			return f.pool, nil
+			return f.pool, nil, nil
 		case class == tenantdb.Settle && errors.Is(f.err, ErrSuspended):
 			// Refused to all others, but the pool may still be open.
 			r.mu.Lock()
 			p, known, err := r.hit(id, epoch, class)
 			r.mu.Unlock()
 			if known {
-				return p, err
+				return p, nil, err
 			}
-			return nil, f.err
+			return nil, nil, f.err
 		default:
-			return nil, f.err
+			return nil, nil, f.err
 		}
 	}
 }
@@ -84,6 +108,7 @@ func (r *Router) hit(id catalog.TenantID, epoch int64, class tenantdb.Class) (_ 
 			return nil, true, err
 		}
 		r.counts.hits++
+		p.rec.touch(r.tick)
 		if p.pins == 0 {
 			r.pinned++
 		}
@@ -99,33 +124,51 @@ func (r *Router) hit(id catalog.TenantID, epoch int64, class tenantdb.Class) (_ 
 	return nil, false, nil
 }
 
-// unpin ends what pin began. Whoever takes the last pin off makes room, if the
-// LRU had to exceed its bound while all were pinned.
+// unpin ends what pin began.
 func (r *Router) unpin(p *pool) {
 	r.mu.Lock()
-	p.pins--
-	if p.pins == 0 {
-		if p.isGone() {
-			close(p.drained)
-		} else {
-			r.pinned--
-			r.evict()
-		}
-	}
+	r.unpinned(p)
 	r.mu.Unlock()
 }
 
-// evict takes the least recently used pools without a pin out, until the bound is
-// kept or every pool is pinned. It holds mu.
+// unpinned is unpin with mu held. Whoever takes the last pin off makes room, if
+// the LRU had to exceed its bound while all were pinned.
+func (r *Router) unpinned(p *pool) {
+	p.pins--
+	if p.pins > 0 {
+		return
+	}
+	if p.isGone() {
+		close(p.drained)
+	} else {
+		r.pinned--
+		r.evict()
+	}
+}
+
+// evict takes pools without a pin out, the least recently used first, until the
+// bound is kept or every pool is pinned. One that is busier than the newcomer is
+// passed over, so that a scan of cold tenants doesn't flush the hot ones. It
+// holds mu.
 func (r *Router) evict() {
-	for r.pools.Len() > r.cfg.MaxPools && r.pinned < r.pools.Len() {
+	if r.pools.Len() <= r.cfg.MaxPools {
+		return
+	}
+	newest := r.newest.cool(r.tick)
+	for passed := 0; r.pools.Len() > r.cfg.MaxPools && r.pinned < r.pools.Len(); {
 		id, p, _ := r.pools.GetOldest()
 		if p.pins > 0 {
 			// In use at this moment: it isn't the oldest in truth.
 			r.pools.Get(id)
 			continue
 		}
+		if passed < spares && p.rec.cool(r.tick) > newest+1 {
+			passed++
+			r.pools.Get(id)
+			continue
+		}
 		r.counts.evictions++
+		p.rec.decided("pool closed: the router held its most, and this one was used least")
 		r.detach(p)
 	}
 }
@@ -141,6 +184,7 @@ func (r *Router) detach(p *pool) {
 	} else {
 		r.pinned--
 	}
+	r.refuse(p, errGone)
 	r.closing[p] = struct{}{}
 	r.work.Go(func() { r.drain(p) })
 }

@@ -10,12 +10,12 @@ import (
 	"freehold/tenantdb"
 )
 
-// flight looks a tenant's route up and, where there is no pool for it, opens one.
-// There is at most one for a tenant; a crowd waits for it together.
+// flight looks a tenant's route up and, where there is no pool for it, makes one.
+// There is at most one for a tenant; a crowd waits for it together. Connections
+// are made later, for those who need one.
 type flight struct {
 	id    catalog.TenantID
 	epoch int64 // the truth it was started for
-	fresh bool  // the route known for that truth is in doubt
 
 	waiters int   // guarded by Router.mu
 	next    int64 // guarded by Router.mu: a newer truth, told while it flew
@@ -31,8 +31,8 @@ type flight struct {
 // launch starts a flight, detached from ctx, whose values it keeps: a first
 // caller who leaves must not harm those who wait with it. It holds mu, no flight
 // of this tenant is under way and the router isn't closed.
-func (r *Router) launch(ctx context.Context, id catalog.TenantID, epoch int64, fresh bool) *flight {
-	f := &flight{id: id, epoch: epoch, fresh: fresh, done: make(chan struct{})}
+func (r *Router) launch(ctx context.Context, id catalog.TenantID, epoch int64) *flight {
+	f := &flight{id: id, epoch: epoch, done: make(chan struct{})}
 	r.flights[id] = f
 	ctx = context.WithoutCancel(ctx)
 	r.work.Go(func() {
@@ -61,37 +61,34 @@ func (r *Router) leave(f *flight) {
 
 // fly runs a flight and lands it.
 func (r *Router) fly(ctx context.Context, f *flight) {
-	minEpoch := f.epoch
-	if f.fresh {
-		minEpoch++
-	}
-	route, err := r.look(ctx, f.id, minEpoch)
+	route, err := r.look(ctx, f.id, f.epoch)
 	if err != nil {
-		r.land(f, nil, f.epoch, err)
+		r.lost(f, f.epoch, err)
 		return
 	}
 	asOf := max(f.epoch, route.Epoch)
 	if r.renew(f, route, asOf) {
 		return
 	}
-
-	p, err := r.open(ctx, f.id, route, asOf)
-	if err != nil && routeIsDoubtful(err) {
-		again, lookErr := r.look(ctx, f.id, route.Epoch+1)
-		if lookErr == nil && !sameTarget(route, again) && r.gate(again, tenantdb.Interactive, false) == nil {
-			asOf = max(asOf, again.Epoch)
-			p, err = r.open(ctx, f.id, again, asOf)
-		}
-	}
+	pg, err := r.newPgxpool(ctx, f.id, route)
 	if err != nil {
-		r.mu.Lock()
-		r.counts.openErrors++
-		r.mu.Unlock()
-		err = connectError(err)
-		r.cfg.Logger.WarnContext(ctx, "cold open failed", "tenant", f.id.String(),
-			"server", route.ServerID, "error", err)
+		// The route can't be made a connection of, whoever answers there.
+		r.cfg.Logger.ErrorContext(ctx, "pool can't be made", "tenant", f.id.String(), "server", route.ServerID)
+		r.lost(f, asOf, fmt.Errorf("open pool: %w", tenantdb.ErrUnavailable))
+		return
 	}
-	r.land(f, p, asOf, err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		r.work.Go(pg.Close)
+		r.landed(f, nil, asOf, ErrClosed)
+		return
+	}
+	p := r.newPool(pg, f.id, route, asOf)
+	r.pools.Add(f.id, p)
+	r.newest = p.rec
+	r.refusals.Remove(f.id)
+	r.landed(f, p, asOf, nil)
 }
 
 // look reads the route.
@@ -108,36 +105,11 @@ func (r *Router) look(ctx context.Context, id catalog.TenantID, minEpoch int64) 
 	return route, nil
 }
 
-// open makes the tenant's pool and one connection in it, proven: a pool alone
-// doesn't connect, and a crowd let loose on an empty one would dial all at once.
-// Its errors are the driver's.
-func (r *Router) open(ctx context.Context, id catalog.TenantID, route catalog.Route, asOf int64) (*pool, error) {
-	p, err := r.newPool(ctx, id, route, asOf)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := p.pg.Acquire(ctx)
-	if err != nil {
-		// The caller counts as work that Close waits for, and so does this.
-		r.work.Go(p.pg.Close)
-		return nil, err
-	}
-	conn.Release()
-	return p, nil
-}
-
-// land ends a flight with a pool of its making, or with an error.
-func (r *Router) land(f *flight, p *pool, asOf int64, err error) {
+// lost ends a flight that made no pool.
+func (r *Router) lost(f *flight, asOf int64, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed && p != nil {
-		r.work.Go(p.pg.Close)
-		p = nil
-	} else if p != nil {
-		r.pools.Add(f.id, p)
-		r.refusals.Remove(f.id)
-	}
-	r.landed(f, p, asOf, err)
+	r.landed(f, nil, asOf, err)
 }
 
 // landed gives a flight's outcome to its waiters: p, which is in the LRU, or err.
@@ -147,7 +119,7 @@ func (r *Router) landed(f *flight, p *pool, asOf int64, err error) {
 	f.pool, f.asOf, f.err = p, asOf, err
 	defer close(f.done)
 	if r.closed {
-		f.err = ErrClosed
+		f.pool, f.err = nil, ErrClosed
 		return
 	}
 	if p != nil && f.waiters > 0 {
@@ -155,6 +127,7 @@ func (r *Router) landed(f *flight, p *pool, asOf int64, err error) {
 			r.pinned++
 		}
 		p.pins += f.waiters
+		p.rec.touch(r.tick)
 	}
 	if errors.Is(err, ErrUnknown) {
 		if old, ok := r.pools.Peek(f.id); ok {
@@ -164,7 +137,7 @@ func (r *Router) landed(f *flight, p *pool, asOf int64, err error) {
 	switch {
 	case f.next > asOf:
 		if _, ok := r.pools.Peek(f.id); ok {
-			r.launch(r.base, f.id, f.next, false)
+			r.launch(r.base, f.id, f.next)
 		}
 	case isRefusal(err):
 		// A crowd for a tenant that isn't served, or for made-up ids, must not

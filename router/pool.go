@@ -29,22 +29,43 @@ const (
 	cancelGrace = time.Second
 )
 
-// pool is one tenant's connections, from cold open to close.
+// pool is one tenant's connections at one server, from the first borrow to close.
 type pool struct {
-	id   catalog.TenantID
-	pg   *pgxpool.Pool
-	free chan *lease // the leases that are not out
-	all  []*lease
+	id     catalog.TenantID
+	router *Router
+	pg     *pgxpool.Pool
+	srv    *server
+	rec    *record
+	born   int64 // the epoch that it was made for
 
 	// gone is closed when the pool goes out of use: nobody may begin a borrow.
 	gone chan struct{}
 	// drained is closed when, after that, the last pin is off.
 	drained chan struct{}
+	// closed is closed when, after that, its last ticket has been given back.
+	closed chan struct{}
 
 	// Guarded by Router.mu:
 	route catalog.Route
 	asOf  int64 // the epoch that route is the truth of, at least
 	pins  int   // borrowers from look-up to release
+
+	tickets map[*ticket]struct{}
+	holder  int // index in server.holders, -1 when it holds no ticket
+	dials   int // tickets in state dialing
+	ready   int // in state ready: idle, or in a lease that is out
+	leases  []*lease
+	spare   []*lease // the leases that are not out
+	lent    int      // the leases that are
+	batch   int      // of these, for background work
+
+	waiting waiters
+	need    int       // index in server.needs, -1 when it isn't there
+	since   time.Time // when it began to need a ticket
+	idleAt  time.Time // when a lease came back last
+	calm    time.Time // no further connection before this
+	shut    bool      // its pgxpool is closed
+	settled time.Time // look-ups for a doubtful route aren't repeated before this
 }
 
 func (p *pool) isGone() bool {
@@ -56,6 +77,9 @@ func (p *pool) isGone() bool {
 	}
 }
 
+// idle is how many connections can be lent without a dial. Guarded by Router.mu.
+func (p *pool) idle() int { return max(0, p.ready-p.lent) }
+
 // newTemplate makes what all pools have in common. ParseConfig is the only way to
 // a pgxpool.Config; every setting it could take from the environment that might
 // be malformed there is given.
@@ -65,47 +89,54 @@ func newTemplate(cfg Config) (*pgxpool.Config, error) {
 	if err != nil {
 		return nil, errors.New("the environment's PG… variables can't be read")
 	}
-	c.MaxConns = cfg.ConnsPerPool
+	// The tickets are the bound. pgxpool counts connections until they are closed,
+	// and must not be what a borrower with a lease waits for.
+	c.MaxConns = int32(4*cfg.ConnsPerTenant + 16) //nolint:gosec // a small number
 	// A minimum would dial for ever, and silently, what can't be reached.
 	c.MinConns, c.MinIdleConns = 0, 0
 	c.MaxConnLifetime = time.Hour
 	c.MaxConnLifetimeJitter = 6 * time.Minute
 	c.HealthCheckPeriod = min(max(cfg.IdleTimeout/4, 100*time.Millisecond), 10*time.Second)
 	c.PingTimeout = pingTimeout
+	c.ShouldPing = idleTooLong
 	return c, nil
 }
 
-// newPool makes a tenant's pool without connecting. The caller owns closing it.
-func (r *Router) newPool(ctx context.Context, id catalog.TenantID, route catalog.Route, asOf int64) (*pool, error) {
-	c := r.template.Copy()
-	c.ConnConfig = connConfig(route, min(connectTimeout, r.cfg.OpenTimeout))
-	// Spread over ±10 %, so that pools opened together don't close together.
-	c.MaxConnIdleTime = time.Duration(float64(r.cfg.IdleTimeout) * (0.9 + 0.2*rand.Float64())) //nolint:gosec // jitter is no secret
-	c.AfterConnect = prove(id, route, r.cfg.Logger)
-	pg, err := pgxpool.NewWithConfig(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	p := &pool{
+// newPool makes a tenant's pool without connecting; it holds mu. The caller owns
+// closing it.
+func (r *Router) newPool(pg *pgxpool.Pool, id catalog.TenantID, route catalog.Route, asOf int64) *pool {
+	return &pool{
 		id:      id,
+		router:  r,
 		pg:      pg,
-		free:    make(chan *lease, c.MaxConns),
-		all:     make([]*lease, c.MaxConns),
+		srv:     r.server(route),
+		rec:     r.record(id),
+		born:    asOf,
 		gone:    make(chan struct{}),
 		drained: make(chan struct{}),
+		closed:  make(chan struct{}),
 		route:   route,
 		asOf:    asOf,
+		idleAt:  time.Now(),
+		tickets: make(map[*ticket]struct{}, 1),
+		holder:  -1,
+		need:    -1,
 	}
-	for i := range p.all {
-		p.all[i] = &lease{pool: p}
-		p.free <- p.all[i]
-	}
-	return p, nil
 }
 
-// connConfig is how one connection is made. The socket budget of a server has its
-// place in DialFunc.
-func connConfig(route catalog.Route, timeout time.Duration) *pgx.ConnConfig {
+// newPgxpool makes what connects, without connecting.
+func (r *Router) newPgxpool(ctx context.Context, id catalog.TenantID, route catalog.Route) (*pgxpool.Pool, error) {
+	c := r.template.Copy()
+	c.ConnConfig = r.connConfig(route, min(connectTimeout, r.cfg.OpenTimeout))
+	// Spread over ±10 %, so that pools opened together don't close together.
+	c.MaxConnIdleTime = time.Duration(float64(r.cfg.IdleTimeout) * (0.9 + 0.2*rand.Float64())) //nolint:gosec // jitter is no secret
+	c.BeforeConnect = useTicket
+	c.AfterConnect = prove(id, route, r.cfg.Logger)
+	return pgxpool.NewWithConfig(ctx, c)
+}
+
+// connConfig is how one connection is made.
+func (r *Router) connConfig(route catalog.Route, timeout time.Duration) *pgx.ConnConfig {
 	c := route.Config.Copy()
 	if c.ConnectTimeout <= 0 || c.ConnectTimeout > timeout {
 		c.ConnectTimeout = timeout
@@ -114,6 +145,17 @@ func connConfig(route catalog.Route, timeout time.Duration) *pgx.ConnConfig {
 		c.RuntimeParams = make(map[string]string, 1)
 	}
 	c.RuntimeParams["application_name"] = "freehold-router"
+	if r.cfg.Node != "" {
+		c.RuntimeParams["application_name"] += "/" + r.cfg.Node
+	}
+	if r.cfg.Tracer != nil {
+		c.Tracer = r.cfg.Tracer
+	}
+	fatal := c.OnPgError
+	c.OnPgError = func(conn *pgconn.PgConn, err *pgconn.PgError) bool {
+		r.told(route.ServerID, err)
+		return fatal == nil || fatal(conn, err)
+	}
 	c.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
 	// Both caches allocate their capacity at once, for each connection.
 	c.StatementCacheCapacity = 64

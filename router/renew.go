@@ -26,11 +26,13 @@ func (r *Router) Invalidate(id catalog.TenantID, epoch int64) {
 		r.refusals.Remove(id)
 	}
 	if f, ok := r.flights[id]; ok {
+		r.moved(id)
 		f.next = max(f.next, epoch)
 		return
 	}
+	r.moved(id)
 	if p, ok := r.pools.Peek(id); ok && p.asOf < epoch {
-		r.launch(r.base, id, epoch, false)
+		r.launch(r.base, id, epoch)
 	}
 }
 
@@ -46,11 +48,18 @@ func (r *Router) renew(f *flight, route catalog.Route, asOf int64) bool {
 	}
 	p, open := r.pools.Peek(f.id)
 	if open && !sameTarget(p.route, route) {
+		p.rec.decided("pool renewed: the tenant's route changed")
 		r.detach(p)
 		open = false
 	}
 	if open {
+		if p.route.SchemaVersion != route.SchemaVersion {
+			// Plans of statements may have changed with the tables.
+			p.rec.decided("connections renewed: the schema changed")
+			r.reset(p)
+		}
 		p.route, p.asOf = route, max(p.asOf, asOf)
+		r.server(route)
 	}
 	err := r.gate(route, tenantdb.Interactive, open)
 	switch {
@@ -69,7 +78,8 @@ func (r *Router) renew(f *flight, route catalog.Route, asOf int64) bool {
 }
 
 // expire takes a suspended tenant's pool out of use, unless the tenant has been
-// resumed meanwhile.
+// resumed meanwhile. What is still borrowed then is closed under its borrower:
+// nobody is served for a suspended tenant.
 func (r *Router) expire(p *pool) {
 	grace := time.NewTimer(settleGrace)
 	defer grace.Stop()
@@ -82,19 +92,10 @@ func (r *Router) expire(p *pool) {
 	defer r.mu.Unlock()
 	if !p.isGone() && r.gate(p.route, tenantdb.Interactive, true) != nil {
 		r.detach(p)
-	}
-}
-
-// distrust takes a pool out of use whose newest connection was another tenant's,
-// and has the route looked up anew.
-func (r *Router) distrust(p *pool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if p.isGone() {
-		return
-	}
-	r.detach(p)
-	if _, ok := r.flights[p.id]; !ok {
-		r.launch(r.base, p.id, p.asOf, true)
+		for t := range p.tickets {
+			if sock := t.socket(); sock != nil {
+				sock.kill()
+			}
+		}
 	}
 }

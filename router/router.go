@@ -23,11 +23,21 @@ type Router struct {
 	// held and closed false, or from a goroutine that is counted already.
 	work sync.WaitGroup
 
-	// mu guards all that follows, and the fields of pools and flights that say
-	// so. Nothing slow and no callback runs under it.
+	// shares wakes whoever asks for this node's part of the budgets.
+	shares chan struct{}
+
+	// mu guards all that follows, and the fields of pools, servers, records,
+	// tickets and flights. Nothing slow runs under it, and of callbacks only
+	// Config.Weight.
 	mu       sync.Mutex
 	pools    *simplelru.LRU[catalog.TenantID, *pool]
 	pinned   int // pools in the LRU with a pin
+	servers  map[string]*server
+	records  *simplelru.LRU[catalog.TenantID, *record]
+	pauses   map[catalog.TenantID]*pause
+	newest   *record // whose pool was opened last; never nil
+	tick     int32   // seconds since the start, as the housekeeper counts
+	kept     bool    // the housekeeper runs
 	closing  map[*pool]struct{}
 	flights  map[catalog.TenantID]*flight
 	refusals *simplelru.LRU[catalog.TenantID, refusal]
@@ -53,6 +63,10 @@ func New(cfg Config) (*Router, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure router: %w", err)
 	}
+	records, err := simplelru.NewLRU[catalog.TenantID, *record](maxRecords, nil)
+	if err != nil {
+		return nil, fmt.Errorf("configure router: %w", err)
+	}
 	r := &Router{
 		cfg:      cfg,
 		template: template,
@@ -60,6 +74,11 @@ func New(cfg Config) (*Router, error) {
 		closing:  make(map[*pool]struct{}),
 		flights:  make(map[catalog.TenantID]*flight),
 		refusals: refusals,
+		servers:  make(map[string]*server),
+		records:  records,
+		newest:   new(record),
+		pauses:   make(map[catalog.TenantID]*pause),
+		shares:   make(chan struct{}, 1),
 	}
 	// Background, because the router's life is no request's: Close ends it.
 	r.base, r.stop = context.WithCancel(context.Background())

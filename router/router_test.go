@@ -86,7 +86,8 @@ func setup(t testing.TB, tenants int, edit func(*router.Config)) *bundle {
 			Config: parse(t, db.TenantURL),
 		}
 	}
-	cfg := router.Config{Route: s.book.route}
+	// A move that doesn't end is found out soon.
+	cfg := router.Config{Route: s.book.route, PauseWait: 50 * time.Millisecond}
 	if edit != nil {
 		edit(&cfg)
 	}
@@ -199,9 +200,14 @@ func (s *bundle) occupy(t testing.TB, id catalog.TenantID, epoch int64) (release
 // soon waits until ok holds.
 func soon(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	soonWithin(t, 5*time.Second, what, ok)
+}
+
+func soonWithin(t testing.TB, d time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(d); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within 5 s: %s", what)
+			t.Fatalf("not within %s: %s", d, what)
 		}
 	}
 }

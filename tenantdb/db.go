@@ -47,8 +47,19 @@ func (db *DB) fenced() *pgx.Batch {
 	return b
 }
 
+// send runs a batch in one round trip. When a plan that the connection had kept
+// doesn't fit the tables any more, the batch, one transaction, has rolled back and
+// the driver has forgotten its plans: it is sent once more.
 func (db *DB) send(ctx context.Context, b *pgx.Batch) error {
-	return Translate(ctx, db.conn.SendBatch(ctx, b).Close())
+	err := db.conn.SendBatch(ctx, b).Close()
+	if isStalePlan(err) {
+		again := new(pgx.Batch)
+		for _, q := range b.QueuedQueries {
+			again.Queue(q.SQL, q.Arguments...).Fn = q.Fn
+		}
+		err = db.conn.SendBatch(ctx, again).Close()
+	}
+	return Translate(ctx, err)
 }
 
 // rollbackTimeout bounds the clean-up of a transaction whose caller is gone.

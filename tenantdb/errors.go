@@ -36,6 +36,13 @@ const (
 	stateCancelled = "57014"
 )
 
+// isStalePlan reports whether a prepared statement's plan was made before the
+// tables changed. Other uses of the SQLSTATE come from other routines.
+func isStalePlan(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "0A000" && pg.Routine == "RevalidateCachedQuery"
+}
+
 // state returns the SQLSTATE of the server's report, or "".
 func state(err error) string {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,6 +26,16 @@ const (
 // closeConn.
 func (f *Fleet) admin(ctx context.Context, server, database string) (*pgx.Conn, error) {
 	cfg, err := f.cat.ServerAdmin(ctx, server, database)
+	return connectAdmin(ctx, server, cfg, err)
+}
+
+// adminByID is admin for a server's id.
+func (f *Fleet) adminByID(ctx context.Context, server, database string) (*pgx.Conn, error) {
+	cfg, err := f.cat.ServerAdminByID(ctx, server, database)
+	return connectAdmin(ctx, server, cfg, err)
+}
+
+func connectAdmin(ctx context.Context, server string, cfg *pgx.ConnConfig, err error) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server %s: %w", server, err)
 	}
@@ -60,6 +71,16 @@ func (f *Fleet) owner(ctx context.Context, t catalog.Tenant) (*pgx.Conn, error) 
 	return conn, nil
 }
 
+// deadPeer are settings of the server's side of a connection: when this process
+// or its machine is gone without a word, its session ends within half a minute,
+// and with it the locks that it holds.
+var deadPeer = map[string]string{
+	"tcp_keepalives_idle":     "10",    // seconds
+	"tcp_keepalives_interval": "5",     // seconds
+	"tcp_keepalives_count":    "3",     // unanswered
+	"tcp_user_timeout":        "25000", // milliseconds
+}
+
 // session copies cfg and gives it what every connection of a fleet has.
 func session(cfg *pgx.ConnConfig) *pgx.ConnConfig {
 	cfg = cfg.Copy()
@@ -68,6 +89,7 @@ func session(cfg *pgx.ConnConfig) *pgx.ConnConfig {
 	}
 	cfg.RuntimeParams["application_name"] = "freehold-fleet"
 	cfg.RuntimeParams["idle_in_transaction_session_timeout"] = "60s"
+	maps.Copy(cfg.RuntimeParams, deadPeer)
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = connectTimeout
 	}

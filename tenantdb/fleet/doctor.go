@@ -31,6 +31,10 @@ func (f *Fleet) Doctor(ctx context.Context) ([]Finding, error) {
 	}
 	d := &diagnosis{Fleet: f}
 	d.ok("catalog answers, and its schema fits this binary")
+	if f.cat.Exposed() {
+		d.bad("the catalog is on another machine, and what goes there may go unencrypted",
+			"add sslmode=verify-full to FREEHOLD_CATALOG_URL")
+	}
 	if len(servers) == 0 {
 		d.bad("no server to put tenants on", "freehold server add NAME --url postgres://ADMIN@HOST:5432/postgres?sslmode=verify-full")
 	}
@@ -79,7 +83,8 @@ func (d *diagnosis) server(ctx context.Context, s catalog.Server) {
 		d.ok("%sPostgres %d.%d answers", at, found.Version/10000, found.Version%10000)
 	}
 	if _, _, err := found.share(s.Budget, s.Reserve); err != nil {
-		d.bad(fmt.Sprintf("%sbudget %d and reserve %d exceed its max_connections %d", at, s.Budget, s.Reserve, found.MaxConnections),
+		d.bad(fmt.Sprintf("%sbudget %d and reserve %d exceed its max_connections %d, of which %d are kept for superusers",
+			at, s.Budget, s.Reserve, found.MaxConnections, found.Kept),
 			"freehold server add "+s.Name+" … --budget N (or raise max_connections)")
 	} else {
 		d.ok("%sbudget %d and reserve %d of %d connections", at, s.Budget, s.Reserve, found.MaxConnections)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"time"
 
 	"freehold/catalog"
 	"freehold/migrations"
@@ -20,6 +21,11 @@ type Config struct {
 	Blob    *blob.Store
 	Tenant  migrations.Set // default migrations.Tenant()
 	Logger  *slog.Logger   // default none
+
+	// DeadAfter is how long a node must have been silent for a move not to wait
+	// for it: catalog.DeadAfter of the longest StaleServe of any node. Default: of
+	// a minute.
+	DeadAfter time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -29,14 +35,21 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.DeadAfter == 0 {
+		c.DeadAfter = catalog.DeadAfter(time.Minute)
+	}
 	return c
 }
 
 func (c Config) validate() error {
+	var errs []error
 	if c.Catalog == nil {
-		return errors.New("Catalog: required")
+		errs = append(errs, errors.New("Catalog: required"))
 	}
-	return nil
+	if c.DeadAfter < 0 {
+		errs = append(errs, errors.New("DeadAfter: not negative"))
+	}
+	return errors.Join(errs...)
 }
 
 // Fleet acts on the databases of a catalog's tenants. It holds no connections
@@ -49,6 +62,7 @@ type Fleet struct {
 	log      *slog.Logger
 	latest   int64  // of set
 	template string // name of the database that tenants are cloned from
+	dead     time.Duration
 
 	// afterStep, when not nil, is called after each step of Create: how tests
 	// kill it there.
@@ -70,7 +84,7 @@ func New(cfg Config) (*Fleet, error) {
 		return nil, fmt.Errorf("fleet: tenant migrations: %w", err)
 	}
 	return &Fleet{
-		cat: cfg.Catalog, blob: cfg.Blob, set: cfg.Tenant, log: cfg.Logger, latest: latest,
+		cat: cfg.Catalog, blob: cfg.Blob, set: cfg.Tenant, log: cfg.Logger, latest: latest, dead: cfg.DeadAfter,
 		template: fmt.Sprintf("%s%d_%s", templatePrefix, latest, sum),
 	}, nil
 }

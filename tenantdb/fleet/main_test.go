@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 // bench is a catalog of its own, and the process's server added to it as pg-1.
 type bench struct {
 	testing.TB
+	cfg   catalog.Config
 	cat   *catalog.Catalog
 	fleet *fleet.Fleet
 }
@@ -38,7 +39,7 @@ func setup(t testing.TB) *bench {
 		t.Fatal(err)
 	}
 	cfg := catalog.Config{URL: pgtest.Catalog(t), Keyset: keys}
-	b := &bench{TB: t}
+	b := &bench{TB: t, cfg: cfg}
 	_, _, err = catalog.Migrate(t.Context(), cfg)
 	b.ok(err)
 	b.cat, err = catalog.Open(t.Context(), cfg)

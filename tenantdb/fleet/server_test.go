@@ -32,6 +32,9 @@ func TestAddServer(t *testing.T) {
 	if changed.ID != s.ID || changed.Budget != 20 || changed.Reserve != 10 || changed.Region != "eu" {
 		t.Errorf("added again: %+v", changed)
 	}
+	again.Budget, again.Reserve = 200, 97 // to the last connection
+	_, err = b.fleet.AddServer(t.Context(), again)
+	b.ok(err)
 	super := b.super("postgres")
 	acme := b.create("acme")
 	_, err = b.fleet.AddServer(t.Context(), again) // with its tenants there
@@ -88,10 +91,11 @@ func TestAddServerRefuses(t *testing.T) {
 		"wrong password":  {func(a *fleet.ServerAdd) { a.Password = "hunter2" }, tenantdb.ErrUnavailable, "28P01"},
 		"TLS refused": {func(a *fleet.ServerAdd) { a.URL = strings.Replace(a.URL, "disable", "verify-full", 1) }, tenantdb.ErrUnavailable,
 			"refused TLS"},
-		"budget too high":  {func(a *fleet.ServerAdd) { a.Budget = 290 }, fleet.ErrServerUnfit, "297"},
-		"reserve too high": {func(a *fleet.ServerAdd) { a.Reserve = 297 }, fleet.ErrServerUnfit, "297"},
-		"no CREATEDB":      {func(a *fleet.ServerAdd) { a.URL, a.Password = as("freehold_no_db"), "pw" }, fleet.ErrServerUnfit, "CREATEDB"},
-		"no CREATEROLE":    {func(a *fleet.ServerAdd) { a.URL, a.Password = as("freehold_no_role"), "pw" }, fleet.ErrServerUnfit, "CREATEROLE"},
+		"budget too high":   {func(a *fleet.ServerAdd) { a.Budget = 290 }, fleet.ErrServerUnfit, "297"},
+		"together too high": {func(a *fleet.ServerAdd) { a.Budget, a.Reserve = 200, 98 }, fleet.ErrServerUnfit, "297"},
+		"reserve too high":  {func(a *fleet.ServerAdd) { a.Reserve = 297 }, fleet.ErrServerUnfit, "297"},
+		"no CREATEDB":       {func(a *fleet.ServerAdd) { a.URL, a.Password = as("freehold_no_db"), "pw" }, fleet.ErrServerUnfit, "CREATEDB"},
+		"no CREATEROLE":     {func(a *fleet.ServerAdd) { a.URL, a.Password = as("freehold_no_role"), "pw" }, fleet.ErrServerUnfit, "CREATEROLE"},
 		"another host's name": {func(a *fleet.ServerAdd) { a.URL = strings.Replace(a.URL, "127.0.0.1", "localhost", 1) },
 			catalog.ErrExists, ""},
 	} {

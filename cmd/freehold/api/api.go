@@ -105,11 +105,10 @@ func (s *server) gate(ctx context.Context, r *rest.Request, scope string, run fu
 // admissible refuses by the tenant's state, then by the key's scopes.
 func admissible(id catalog.Identity, scope string) error {
 	switch id.State {
-	case catalog.Active:
+	case catalog.Active, catalog.Moving:
+		// The router lets what touches the database of one that moves wait.
 	case catalog.Suspended:
 		return router.ErrSuspended
-	case catalog.Moving:
-		return router.ErrMoving
 	case catalog.Provisioning, catalog.Deleting, catalog.Deleted:
 		return catalog.ErrInvalidKey
 	default:

@@ -158,7 +158,14 @@ func TestTenantStates(t *testing.T) {
 	if a.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
+	// One that still has time when the move is over is served.
+	waiting := make(chan resttest.Answer, 1)
+	go func() { waiting <- call() }()
+	time.Sleep(resttest.PauseWait / 4)
 	set(catalog.Active, catalog.Moving)
+	if a := <-waiting; a.Status != 200 {
+		t.Errorf("waited for the move, got %d %s", a.Status, a.Body)
+	}
 	eventually(200)
 }
 

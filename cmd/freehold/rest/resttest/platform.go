@@ -114,12 +114,15 @@ func ServerURL(t testing.TB) (address, password string) {
 	return "postgres://" + u.User.Username() + "@" + u.Host + "/postgres?sslmode=disable", password
 }
 
+// PauseWait is how long a request waits here while its tenant moves.
+const PauseWait = time.Second
+
 // run composes a node and waits until its cache knows the catalog.
 func (p *Platform) run(poll time.Duration) {
 	p.Helper()
 	p.Cache = catalog.NewCache(p.Catalog, catalog.CacheConfig{NodeName: "test", Version: "test", Poll: poll, Logger: p.Logger})
 	var err error
-	p.Router, err = router.New(router.Config{Route: p.Cache.Route, OpenTimeout: 2 * time.Second, Logger: p.Logger})
+	p.Router, err = router.New(router.Config{Route: p.Cache.Route, OpenTimeout: 2 * time.Second, PauseWait: PauseWait, Logger: p.Logger})
 	p.OK(err)
 	p.Cache.OnChange(p.Router.Invalidate)
 	p.Inference, err = inference.New(inference.Config{

@@ -1,0 +1,7 @@
+package catalog
+
+// For their own tests.
+var (
+	FairParts = fairParts
+	Exposed   = exposed
+)
