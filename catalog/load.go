@@ -65,10 +65,9 @@ func (c *Cache) takeRead(ctx context.Context) error {
 
 // flight runs load once for all callers of the same name. The load is detached
 // from the first caller's context, since others wait for it, and is bounded by
-// loadTimeout; the pools' Close waits for it. No more than maxReads run at a time.
-// A caller waits waitTimeout, and not
-// at all while the catalog is known to be away. Errors other than ErrNotFound are
-// ErrUnavailable.
+// loadTimeout; the pools' Close waits for it. No more than maxReads run at a
+// time. A caller waits waitTimeout, and not at all while the catalog is known to
+// be away. Errors other than ErrNotFound are ErrUnavailable.
 func flight[T any](ctx context.Context, c *Cache, name string, load func(context.Context) (T, error),
 ) (v T, shared bool, err error) {
 	if c.down.Load() {

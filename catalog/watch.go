@@ -41,10 +41,7 @@ func (c *Cache) watch(ctx context.Context) (worked bool, err error) {
 		return false, err
 	}
 	if err := w.pollMoving(ctx); err != nil {
-		return false, err
-	}
-	if c.down.Swap(false) {
-		c.cfg.Logger.Info("catalog reachable again")
+		return true, err
 	}
 	next := time.Now().Add(c.cfg.Poll)
 	for {
@@ -126,6 +123,10 @@ func (w *watcher) poll(ctx context.Context) error {
 			c.known.restart(clock.seq, true)
 		default:
 			c.known.advance(clock.seq, moves)
+		}
+		// First, so that whoever sees it confirmed may read from it too.
+		if c.down.Swap(false) {
+			c.cfg.Logger.Info("catalog reachable again")
 		}
 		// Before anybody waits for the callbacks; what they are told is forgotten.
 		c.confirmed.Store(max(1, int64(asked)))

@@ -30,7 +30,7 @@ func TestBreaker_Server(t *testing.T) {
 	t.Parallel()
 	s := setup(t, 3, nil)
 	away, too, elsewhere := s.ids[0], s.ids[1], s.ids[2]
-	at := newRelay(t, "127.0.0.4", s.book.routes[away])
+	at := newRelay(t, "127.0.0.4:0", s.book.routes[away])
 	at.close()
 	var dials, dialsToo *atomic.Int64
 	s.book.change(away, func(r *catalog.Route) { at.through(r); dials = counted(r) })

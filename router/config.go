@@ -21,7 +21,7 @@ type Config struct {
 	// does with it. When nil the node is alone: the whole Route.Budget is its.
 	Share func(ctx context.Context, ask catalog.ShareAsk) (catalog.Share, error)
 	// Backends tells which of the backends are alive on the server, for sockets
-	// whose end doesn't come. When nil they are waited for.
+	// whose end doesn't come within 5 s. When nil those count as gone.
 	Backends func(ctx context.Context, server string, pids []uint32) ([]uint32, error)
 	// Node names this process in application_name, "freehold-router/NODE".
 	Node string

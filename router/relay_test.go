@@ -23,18 +23,19 @@ type relay struct {
 	ln     net.Listener
 	conns  map[net.Conn]struct{}
 	silent bool
+	came   int
 	all    sync.WaitGroup
 }
 
-// newRelay reserves an address on a loopback host, and passes on to the server
-// of the route.
-func newRelay(t testing.TB, host string, to catalog.Route) *relay {
+// newRelay listens on an address of this machine and passes on to the server of
+// the route.
+func newRelay(t testing.TB, addr string, to catalog.Route) *relay {
 	t.Helper()
 	r := &relay{
 		t: t, conns: make(map[net.Conn]struct{}),
 		target: fmt.Sprintf("%s:%d", to.Config.Host, to.Config.Port),
 	}
-	r.listen(net.JoinHostPort(host, "0"))
+	r.listen(addr)
 	t.Cleanup(func() {
 		r.close()
 		r.all.Wait()
@@ -57,7 +58,7 @@ func (r *relay) listen(addr string) {
 			if err != nil {
 				return
 			}
-			if !r.keep(conn) {
+			if !r.take(conn) {
 				continue
 			}
 			r.all.Go(func() { r.pass(conn) })
@@ -93,13 +94,21 @@ func (r *relay) hush(silent bool) {
 	clear(r.conns)
 }
 
-// keep holds a connection that is to be cut later, and reports whether it is
+// take holds a connection that is to be cut later, and reports whether it is
 // passed on.
-func (r *relay) keep(conn net.Conn) bool {
+func (r *relay) take(conn net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.came++
 	r.conns[conn] = struct{}{}
 	return !r.silent
+}
+
+// taken is how many connections came.
+func (r *relay) taken() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.came
 }
 
 func (r *relay) pass(conn net.Conn) {
@@ -108,7 +117,9 @@ func (r *relay) pass(conn net.Conn) {
 		r.t.Error(err)
 		return
 	}
-	r.keep(server)
+	r.mu.Lock()
+	r.conns[server] = struct{}{}
+	r.mu.Unlock()
 	r.all.Go(func() {
 		_, _ = io.Copy(server, conn)
 		_ = server.(*net.TCPConn).CloseWrite()

@@ -23,14 +23,18 @@ type book struct {
 	routes  map[catalog.TenantID]catalog.Route
 	lookups int
 	hold    chan struct{} // when set, look-ups wait until it is closed
+	err     error         // when set, look-ups fail
 }
 
 func (b *book) route(ctx context.Context, id catalog.TenantID, _ int64) (catalog.Route, error) {
 	b.mu.Lock()
 	b.lookups++
 	route, ok := b.routes[id]
-	hold := b.hold
+	hold, err := b.hold, b.err
 	b.mu.Unlock()
+	if err != nil {
+		return catalog.Route{}, err
+	}
 	if hold != nil {
 		select {
 		case <-hold:
@@ -54,6 +58,13 @@ func (b *book) change(id catalog.TenantID, edit func(*catalog.Route)) int64 {
 	edit(&route)
 	b.routes[id] = route
 	return route.Epoch
+}
+
+// fail has look-ups fail with err; nil ends that.
+func (b *book) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.err = err
 }
 
 func (b *book) asked() int {

@@ -155,17 +155,23 @@ func (s *socket) Close() error {
 	return nil
 }
 
-// kill ends the connection under its borrower.
-func (s *socket) kill() { _ = s.SetDeadline(time.Unix(1, 0)) }
+// kill ends the connection under its borrower: what waits for the server is given
+// up, which ends its statement, and a backend that waits for us sees our end.
+func (s *socket) kill() {
+	_ = s.SetDeadline(time.Unix(1, 0))
+	s.closeWrite()
+}
 
-type closeWriter interface{ CloseWrite() error }
+func (s *socket) closeWrite() {
+	if half, ok := s.Conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite() // a server that is gone needs none
+	}
+}
 
 // bury waits for the server's end of the socket and gives the ticket back.
 func (s *socket) bury() {
 	r := s.ticket.pool.router
-	if half, ok := s.Conn.(closeWriter); ok {
-		_ = half.CloseWrite() // a server that is gone needs none
-	}
+	s.closeWrite()
 	gone := s.drained(time.Now().Add(eofTimeout))
 	_ = s.Conn.Close()
 	if !gone {
