@@ -12,7 +12,7 @@ import (
 // catalog knows the server. Only tenantdb/fleet may call it.
 func (s ServerSpec) AdminConfig(database string) (*pgx.ConnConfig, error) {
 	at := endpoint{Host: s.Host, Port: s.Port, SSLMode: s.SSLMode, SSLRootCA: s.SSLRootCA}
-	return at.login(s.AdminUser, s.Password, database)
+	return at.login(s.AdminUser, s.Password, database, endpoint.tls)
 }
 
 const selectServerCA = `select ssl_root_ca from servers where name = $1`

@@ -31,6 +31,8 @@ type Catalog struct {
 	writer *pgxpool.Pool // freehold_catalog: our own writers, caches and workers
 	reader *pgxpool.Pool // freehold_api: tenant-facing reads, under row-level security
 
+	tls sync.Map // endpoint to *tls.Config, shared by its routes
+
 	queueConfig *pgxpool.Config
 	queueMu     sync.Mutex // guards queue
 	queue       *pgxpool.Pool

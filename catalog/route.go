@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"strings"
+	"sync"
+	"unique"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -52,11 +54,18 @@ func (c *Catalog) Route(ctx context.Context, id TenantID) (Route, error) {
 	if err != nil {
 		return Route{}, wrap("read route", err)
 	}
+	// A node keeps thousands of these, and few of these texts differ.
+	for _, text := range []*string{&r.Plan, &r.Server, &r.ServerID, &at.Host} {
+		*text = unique.Make(*text).Value()
+	}
+	if role == database {
+		role = database
+	}
 	secret, err := c.keyset.Open(sealed, tenantAAD(id))
 	if err != nil {
 		return Route{}, fmt.Errorf("read route: %w", err)
 	}
-	r.Config, err = at.login(role, string(secret), database)
+	r.Config, err = at.login(role, string(secret), database, c.encryption)
 	return r, err
 }
 
@@ -91,7 +100,7 @@ func (c *Catalog) serverAdmin(ctx context.Context, database, sql string, key any
 	if err != nil {
 		return nil, fmt.Errorf("read server's admin: %w", err)
 	}
-	return at.login(user, string(secret), database)
+	return at.login(user, string(secret), database, c.encryption)
 }
 
 // neutral names everything that pgx would else take from the environment or from
@@ -99,21 +108,45 @@ func (c *Catalog) serverAdmin(ctx context.Context, database, sql string, key any
 const neutral = "host=localhost port=5432 user=freehold dbname=freehold sslmode=disable" +
 	" passfile=/dev/null connect_timeout=5 target_session_attrs=any channel_binding=prefer"
 
-// login builds the configuration of a direct connection: one host, one way to
-// encrypt, nothing to fall back to.
-func (at endpoint) login(user, password, database string) (*pgx.ConnConfig, error) {
+// direct is what all direct connections have in common: no way to fall back to.
+// It is read once, and its parts are shared: a node keeps thousands of routes.
+var direct = sync.OnceValues(func() (*pgx.ConnConfig, error) {
 	cfg, err := pgx.ParseConfig(neutral)
 	if err != nil {
 		return nil, fmt.Errorf("build route: the process's PG environment can't be read")
 	}
-	cfg.Host, cfg.Port = at.Host, uint16(at.Port)
-	cfg.User, cfg.Password, cfg.Database = user, password, database
 	cfg.ConnectTimeout = connectTimeout
 	cfg.Fallbacks = nil
 	cfg.ValidateConnect = nil
 	cfg.SSLNegotiation = ""
 	cfg.RuntimeParams = map[string]string{"application_name": "freehold"}
-	cfg.TLSConfig, err = at.tls()
+	return cfg, nil
+})
+
+// login builds the configuration of a direct connection: one host, one way to
+// encrypt. Whoever changes it copies it first.
+func (at endpoint) login(user, password, database string, encrypt func(endpoint) (*tls.Config, error)) (*pgx.ConnConfig, error) {
+	shared, err := direct()
+	if err != nil {
+		return nil, err
+	}
+	own := *shared
+	cfg := &own
+	cfg.Host, cfg.Port = at.Host, uint16(at.Port)
+	cfg.User, cfg.Password, cfg.Database = user, password, database
+	cfg.TLSConfig, err = encrypt(at)
+	return cfg, err
+}
+
+// encryption is endpoint.tls, made once for each endpoint.
+func (c *Catalog) encryption(at endpoint) (*tls.Config, error) {
+	if known, ok := c.tls.Load(at); ok {
+		return known.(*tls.Config), nil
+	}
+	cfg, err := at.tls()
+	if err == nil {
+		c.tls.Store(at, cfg)
+	}
 	return cfg, err
 }
 

@@ -66,7 +66,8 @@ delete from budget_shares
 // there. What it gives back counts at once, since it keeps to Cap already; what
 // it is granted more comes from what no row holds, silent nodes' included, so
 // that all rows together never exceed the budget. Nodes that were silent for
-// deadAfter are given nothing and leave their part out of what is divided.
+// deadAfter are given nothing and leave their part out of what is divided. A
+// tenth of a budget of 20 or more stays free for a node that joins.
 // ErrNotFound for an unknown server.
 func (c *Catalog) Share(ctx context.Context, node string, ask ShareAsk, deadAfter time.Duration) (Share, error) {
 	server, me, err := shareKey(ask.Server, node,
@@ -107,6 +108,16 @@ func (c *Catalog) Share(ctx context.Context, node string, ask ShareAsk, deadAfte
 	return share, nil
 }
 
+// spare is the part of a budget that nobody is granted for long: a node that joins
+// has it at once, without waiting until the others have given back or, after a
+// crash of the only one, until that counts as dead. Small budgets have none.
+func spare(budget int) int {
+	if budget < 20 {
+		return 0
+	}
+	return budget / 10
+}
+
 // holding is a node's row at a server.
 type holding struct {
 	Node            string
@@ -135,7 +146,7 @@ func (s *Share) divide(held []holding, me string) (before int, forget bool) {
 		}
 	}
 	s.Nodes = len(demands)
-	s.Target = fairParts(s.Budget-silent, demands)[mine]
+	s.Target = fairParts(s.Budget-max(silent, spare(s.Budget)), demands)[mine]
 	s.Granted = max(before, min(s.Target, before+s.Budget-sum))
 	return before, forget
 }

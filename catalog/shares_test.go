@@ -64,6 +64,31 @@ func TestShare(t *testing.T) {
 	want(a.ask(two, 9, 9), 0, 9, 2) // who left begins anew
 }
 
+// The only node was killed and is started again: what is kept for one that joins
+// serves until the dead one's part returns.
+func TestShare_joiningNodeHasAPartAtOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	a := asking{b, b.budgeted("pg-1", 40), time.Minute}
+	killed, again := newNode(), newNode()
+	if s := a.ask(killed, 0, 99); s.Granted != 36 {
+		t.Errorf("alone: %+v", s)
+	}
+	if s := a.ask(again, 0, 99); s.Granted != 4 {
+		t.Errorf("beside a node that gives nothing back: %+v", s)
+	}
+	a.deadAfter = 100 * time.Millisecond
+	time.Sleep(2 * a.deadAfter)
+	if s := a.ask(again, 4, 99); s.Granted != 4 || s.Target != 4 || len(s.Silent) != 1 {
+		t.Errorf("beside a silent node: %+v", s)
+	}
+	done, err := b.cat.DropShare(t.Context(), a.server, killed, a.deadAfter)
+	b.ok(err)
+	if s := a.ask(again, 4, 99); !done || s.Granted != 36 {
+		t.Errorf("after the drop: %v, %+v", done, s)
+	}
+}
+
 func TestShare_operatorLowersBudget(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -177,7 +202,7 @@ func TestShare_converges(t *testing.T) {
 	b := setup(t)
 	a := asking{b, b.budgeted("pg-1", 20), time.Minute}
 	demands := []int{40, 3, 12, 0}
-	want := []int{8, 3, 8, 1}
+	want := []int{7, 3, 7, 1} // of 18: two are kept for a node that joins
 	nodes := make([]string, len(demands))
 	for i := range nodes {
 		nodes[i] = newNode()

@@ -55,18 +55,23 @@ func (r *Router) connect(t *ticket) {
 		r.fail(t, err)
 		return
 	}
-	report(nil)
 	took := time.Since(began)
 	mine := ticketOf(conn) == t
 	pid := conn.Conn().PgConn().PID()
 	if mine {
 		t.prove()
+		report(nil)
+	} else {
+		report(errGone) // nothing was dialled
 	}
 	conn.Release()
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if mine {
+		if len(p.tickets) >= maxDials {
+			p.calm = time.Now().Add(ramp)
+		}
 		t.pid = pid
 		p.srv.dialTime = average(p.srv.dialTime, took)
 		p.idleAt = time.Now()

@@ -61,12 +61,12 @@ func (l *load) mean() time.Duration {
 	return time.Duration(l.waited.Load() / max(1, l.served.Load()))
 }
 
-// Fifty callers of one tenant, and six tenants with one each, for two
-// connections. In one line for all, each request would wait for the fifty.
+// A hundred callers of one tenant, and six tenants with one each, for two
+// connections. In one line for all, each request would wait for the hundred.
 func TestFair_ANoisyTenantDoesNotStarveTheOthers(t *testing.T) {
 	t.Parallel()
-	const callers, quiet, requests = 50, 6, 6
-	s := setup(t, 1+quiet, nil)
+	const callers, quiet, requests = 100, 6, 5
+	s := setup(t, 1+quiet, func(c *router.Config) { c.QueueWait = time.Minute })
 	s.budget(2)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -115,18 +115,21 @@ func TestFair_WeightsDivideAFullServer(t *testing.T) {
 	s.book.change(free, func(r *catalog.Route) { r.Plan = "free" })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	b, waitB := s.load(ctx, t, free, 12, sleepFor(5*time.Millisecond))
-	soon(t, "the free one has all of it", func() bool { return b.served.Load() > 0 && s.View(1).Tenants[0].Conns == 4 })
-	a, waitA := s.load(ctx, t, gold, 12, sleepFor(5*time.Millisecond))
-	time.Sleep(500 * time.Millisecond) // to find their parts
+	b, waitB := s.load(ctx, t, free, 40, sleepFor(20*time.Millisecond))
+	conns := func(id catalog.TenantID) int { return s.explain(t, id).Conns }
+	soon(t, "the free one has all of it", func() bool { return conns(free) == 4 })
+	a, waitA := s.load(ctx, t, gold, 40, sleepFor(20*time.Millisecond))
+	soon(t, "three connections of four for three times the weight", func() bool {
+		return conns(gold) == 3 && conns(free) == 1
+	})
 	a.served.Store(0)
 	b.served.Store(0)
-	time.Sleep(700 * time.Millisecond)
+	time.Sleep(600 * time.Millisecond)
 	ratio := float64(a.served.Load()) / float64(max(1, b.served.Load()))
 	cancel()
 	waitA()
 	waitB()
-	if ratio < 1.7 || ratio > 6 {
+	if ratio < 1.5 || ratio > 6 {
 		t.Errorf("gold was served %.1f times as often as free, want about 3", ratio)
 	}
 	t.Logf("ratio %.2f", ratio)
@@ -197,6 +200,7 @@ func TestQueue_WaitEnds(t *testing.T) {
 	const patience = 150 * time.Millisecond
 	s := setup(t, 1, func(c *router.Config) { c.ConnsPerTenant, c.QueueWait = 1, patience })
 	id := s.ids[0]
+	soon(t, "a connection there", func() bool { return s.served(t, id) })
 	release := s.occupy(t, id, 1)
 	settled := make(chan error, 1)
 	go func() { settled <- s.For(id, 1).Borrow(context.WithoutCancel(t.Context()), tenantdb.Settle, nothing) }()

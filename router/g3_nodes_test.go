@@ -30,7 +30,6 @@ type fleet struct {
 	cat    *catalog.Catalog
 	server string
 	prefix string
-	all    sync.WaitGroup
 }
 
 // node is one of them, with callers of its own.

@@ -198,7 +198,69 @@ func TestG3_ClosingConnectionsCount(t *testing.T) {
 	}
 	all.Wait()
 	w.within(t, budget)
-	if got := s.Stats(); got.Evictions < 20 {
+	if got := s.Stats(); got.Evictions < 10 {
 		t.Errorf("too few evictions: %+v", got)
+	}
+}
+
+// A connection whose end doesn't reach the server is a backend still: nobody gets
+// its place before the server says that it is gone.
+func TestG3_AConnectionCountsUntilItsBackendIsGone(t *testing.T) {
+	t.Parallel()
+	hold := 500 * time.Millisecond
+	if pgtest.Long() {
+		hold = 7 * time.Second // more than an end may take
+	}
+	for name, asks := range map[string]bool{"waits": false, "asks": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setup(t, 2, func(c *router.Config) {
+				c.QueueWait = time.Minute
+				if asks {
+					c.Backends = alive(pgtest.SuperURL(t))
+				}
+			})
+			s.budget(1)
+			far, near := s.ids[0], s.ids[1]
+			at := newRelay(t, "127.0.0.7:0", s.book.routes[far])
+			s.book.change(far, at.through)
+			s.visit(t, far, 1)
+			at.lose()
+			done := make(chan error, 1)
+			go func() { done <- s.For(near, 1).Borrow(t.Context(), tenantdb.Interactive, nothing) }()
+			select {
+			case err := <-done:
+				t.Errorf("served beside a backend that lives: %v", err)
+			case <-time.After(hold):
+			}
+			if n := backends(t, s.dbs[0].Database); n != 1 {
+				t.Fatalf("%d backends of the first, want the one", n)
+			}
+			at.hush(false) // cut: both ends see it
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Error(err)
+				}
+			case <-time.After(5 * time.Second):
+				t.Error("not served")
+			}
+		})
+	}
+}
+
+// alive is Config.Backends, as the fleet's is.
+func alive(url string) func(context.Context, string, []uint32) ([]uint32, error) {
+	return func(ctx context.Context, _ string, pids []uint32) ([]uint32, error) {
+		conn, err := pgx.Connect(ctx, url)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		rows, err := conn.Query(ctx, `select pid from pg_stat_activity where pid = any($1::int[])`, pids)
+		if err != nil {
+			return nil, err
+		}
+		return pgx.CollectRows(rows, pgx.RowTo[uint32])
 	}
 }

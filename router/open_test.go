@@ -23,7 +23,11 @@ func TestColdOpen_OnceForACrowd(t *testing.T) {
 	s.book.hold = make(chan struct{})
 	var all sync.WaitGroup
 	for range crowd {
-		all.Go(func() { s.visit(t, s.ids[0], 1) })
+		all.Go(func() {
+			if err := s.For(s.ids[0], 1).Borrow(t.Context(), tenantdb.Interactive, nothing); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	soon(t, "the crowd at the door", func() bool { return s.Stats().Opening == 1 })
 	time.Sleep(50 * time.Millisecond)

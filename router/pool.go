@@ -91,7 +91,7 @@ func newTemplate(cfg Config) (*pgxpool.Config, error) {
 	}
 	// The tickets are the bound. pgxpool counts connections until they are closed,
 	// and must not be what a borrower with a lease waits for.
-	c.MaxConns = int32(4*cfg.ConnsPerTenant + 16) //nolint:gosec // a small number
+	c.MaxConns = int32(4*cfg.ConnsPerTenant + 16)
 	// A minimum would dial for ever, and silently, what can't be reached.
 	c.MinConns, c.MinIdleConns = 0, 0
 	c.MaxConnLifetime = time.Hour

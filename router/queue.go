@@ -104,8 +104,9 @@ func (r *Router) put(l *lease, now time.Time) {
 func (r *Router) yields(p *pool) bool {
 	s, q := p.srv, p.srv.needs[0]
 	p.rec.enter(s)
-	fewer := len(q.tickets) == 0 ||
-		(len(q.tickets)+1)*r.weight(p) <= (len(p.tickets)-1)*r.weight(q)
+	// One after the other, because what is being closed counts as p's still.
+	fewer := len(q.tickets) == 0 || (s.reclaiming+s.closing == 0 &&
+		(len(q.tickets)+1)*r.weight(p) <= (len(p.tickets)-1)*r.weight(q))
 	return q != p && fewer && p.idle() > 0 && s.free(r) <= 0 &&
 		s.reclaiming+s.closing < min(len(s.needs), maxDials) &&
 		p.rec.pass > q.rec.pass+max(quantum, 2*s.dialTime.Seconds())
@@ -234,9 +235,6 @@ func (r *Router) join(ctx context.Context, p *pool, class tenantdb.Class) (*wait
 			return nil, r.busy(p, expected, "the wait would outlast the request")
 		}
 	}
-	if len(p.tickets) >= r.limit(p) {
-		p.rec.limits++
-	}
 	w := &waiter{class: class, at: now, ready: make(chan struct{})}
 	p.waiting.line(class).join(w)
 	r.place(p)
@@ -286,7 +284,7 @@ func (r *Router) await(ctx context.Context, p *pool, w *waiter) (*lease, error) 
 	}
 	p.waiting.line(w.class).leave(w)
 	r.place(p)
-	var err error = r.busy(p, r.expect(p), "no connection became free in time")
+	err := r.busy(p, r.expect(p), "no connection became free in time")
 	if p.dials > 0 && p.ready == 0 {
 		err = tenantdb.ErrUnavailable // it is the database that didn't answer
 	} else {

@@ -68,7 +68,7 @@ func TestReclaim_AScanLeavesTheHotOnesTheirs(t *testing.T) {
 	s := setup(t, hot+cold, nil)
 	s.budget(hot)
 	before := make([]int64, hot)
-	for range 20 {
+	for range 8 {
 		for i, id := range s.ids[:hot] {
 			before[i] = s.visit(t, id, 1)
 		}

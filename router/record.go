@@ -27,7 +27,6 @@ type record struct {
 	pass    float64
 	era     int
 	lease   time.Duration // moving average of its leases
-	limits  int64         // borrows that waited at its own limit
 	breaker *breaker      // nil until something fails
 
 	errors, decisions []Event // newest last

@@ -23,6 +23,7 @@ type relay struct {
 	ln     net.Listener
 	conns  map[net.Conn]struct{}
 	silent bool
+	deaf   bool
 	came   int
 	all    sync.WaitGroup
 }
@@ -83,15 +84,42 @@ func (r *relay) close() {
 	clear(r.conns)
 }
 
-// hush has it take connections and say nothing, and end that.
+// hush has it take connections and say nothing, or end that, and cuts those that
+// there are.
 func (r *relay) hush(silent bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.silent = silent
+	r.silent, r.deaf = silent, false
 	for conn := range r.conns {
 		_ = conn.Close()
 	}
 	clear(r.conns)
+}
+
+// lose has it keep to itself what clients say, their end included.
+func (r *relay) lose() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deaf = true
+}
+
+// outward is what clients say, as far as it is passed on.
+type outward struct {
+	r  *relay
+	to net.Conn
+}
+
+func (o outward) Write(p []byte) (int, error) {
+	if o.r.hears() {
+		return o.to.Write(p)
+	}
+	return len(p), nil
+}
+
+func (r *relay) hears() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.deaf
 }
 
 // take holds a connection that is to be cut later, and reports whether it is
@@ -121,8 +149,10 @@ func (r *relay) pass(conn net.Conn) {
 	r.conns[server] = struct{}{}
 	r.mu.Unlock()
 	r.all.Go(func() {
-		_, _ = io.Copy(server, conn)
-		_ = server.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(outward{r, server}, conn)
+		if r.hears() {
+			_ = server.(*net.TCPConn).CloseWrite()
+		}
 	})
 	_, _ = io.Copy(conn, server)
 	_ = conn.Close()

@@ -121,6 +121,12 @@ func (t *ticket) prove() {
 	t.mu.Unlock()
 }
 
+func (t *ticket) isProven() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.proven
+}
+
 // socket is a connection's net.Conn. Close returns at once; the ticket is given
 // back when the server has closed its end, which it does after the backend has
 // left its shared memory.
@@ -173,6 +179,9 @@ func (s *socket) bury() {
 	r := s.ticket.pool.router
 	s.closeWrite()
 	gone := s.drained(time.Now().Add(eofTimeout))
+	for !gone && r.cfg.Backends == nil && s.ticket.isProven() && r.base.Err() == nil {
+		gone = s.drained(time.Now().Add(eofTimeout)) // there is nobody to ask
+	}
 	_ = s.Conn.Close()
 	if !gone {
 		r.awaitBackend(s.ticket)

@@ -18,16 +18,18 @@ import (
 // MinToken is the least length of the operators' token, in characters.
 const MinToken = 24
 
-// Config of the operators' door. All but Ready, Version and PublicURL are
-// required.
+// Config of the operators' door. All but Ready, Metrics, NodeName, Version and
+// PublicURL are required.
 type Config struct {
 	Catalog   *catalog.Catalog
 	Cache     *catalog.Cache
 	Fleet     *fleet.Fleet
 	Router    *router.Router
-	Token     string                      // at least 16 characters
+	Token     string                      // at least MinToken characters
 	Ready     func(context.Context) error // nil: always ready
+	Metrics   func() ([]byte, error)      // in Prometheus' form; nil: no such route
 	Logger    *slog.Logger
+	NodeName  string // as nodes are listed; its id when empty
 	Version   string
 	PublicURL string // of this door, for its document; may be empty
 }
@@ -58,7 +60,9 @@ type server struct {
 	fleet   *fleet.Fleet
 	router  *router.Router
 	token   [sha256.Size]byte
+	metrics func() ([]byte, error)
 	log     *slog.Logger
+	node    string
 	version string
 }
 
@@ -75,7 +79,7 @@ func New(cfg Config) (*rest.Door, error) {
 	}
 	s := &server{
 		catalog: cfg.Catalog, cache: cfg.Cache, fleet: cfg.Fleet, router: cfg.Router,
-		token: sha256.Sum256([]byte(cfg.Token)), log: cfg.Logger, version: cfg.Version,
+		token: sha256.Sum256([]byte(cfg.Token)), metrics: cfg.Metrics, log: cfg.Logger, node: cfg.NodeName, version: cfg.Version,
 	}
 	rest.Mount(d, s.gate, s.routes())
 	return d, nil

@@ -6,6 +6,7 @@ import (
 	"go.uber.org/goleak"
 
 	"freehold/cmd/freehold/admin"
+	"freehold/cmd/freehold/metrics"
 	"freehold/cmd/freehold/rest"
 	"freehold/cmd/freehold/rest/resttest"
 	"freehold/migrations/pgtest"
@@ -34,7 +35,7 @@ func setup(t *testing.T) *bench {
 	var err error
 	b.door, err = admin.New(admin.Config{
 		Catalog: b.Catalog, Cache: b.Cache, Fleet: b.Fleet, Router: b.Router, Token: token, Logger: b.Logger, Version: "test",
-		PublicURL: "https://admin.example.com",
+		PublicURL: "https://admin.example.com", NodeName: "test", Metrics: metrics.New("test", b.Router.View).Text,
 	})
 	url := b.Serve(b.door, err)
 	b.client = resttest.Client{T: t, URL: url, Token: token}

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -127,26 +128,6 @@ func (s *server) nodes(ctx context.Context, _ operator, _ *rest.Request) (rest.L
 	return rest.NewList(list, false, nil), err
 }
 
-// routerView is router.Stats on the wire.
-type routerView struct {
-	Pools      int   `json:"pools"`
-	Pinned     int   `json:"pinned"`
-	Opening    int   `json:"opening"`
-	Conns      int   `json:"conns"`
-	Hits       int64 `json:"hits"`
-	Misses     int64 `json:"misses"`
-	Evictions  int64 `json:"evictions"`
-	OpenErrors int64 `json:"open_errors"`
-}
-
-func view(s router.Stats) routerView {
-	return routerView{s.Pools, s.Pinned, s.Opening, s.Conns, s.Hits, s.Misses, s.Evictions, s.OpenErrors}
-}
-
-func (s *server) routerStats(context.Context, operator, *rest.Request) (routerView, error) {
-	return view(s.router.Stats()), nil
-}
-
 // status is what an operator looks at first.
 type status struct {
 	Version   string         `json:"version"`
@@ -154,7 +135,7 @@ type status struct {
 	Servers   int            `json:"servers"`
 	Tenants   int            `json:"tenants"`
 	Nodes     []catalog.Node `json:"nodes"`
-	Router    routerView     `json:"router"`
+	Router    router.Stats   `json:"router"`
 	Needs     []need         `json:"needs"` // what needs a person; empty is well
 }
 
@@ -178,7 +159,7 @@ func (s *server) status(ctx context.Context, _ operator, _ *rest.Request) (statu
 	}
 	st := status{
 		Version: s.version, Confirmed: s.cache.Confirmed(time.Second), Servers: len(servers),
-		Nodes: nodes, Router: view(s.router.Stats()), Needs: []need{},
+		Nodes: nodes, Needs: []need{},
 	}
 	for _, srv := range servers {
 		st.Tenants += srv.Tenants
@@ -186,6 +167,16 @@ func (s *server) status(ctx context.Context, _ operator, _ *rest.Request) (statu
 	for _, f := range findings {
 		if !f.OK {
 			st.Needs = append(st.Needs, need{f.What, f.Fix})
+		}
+	}
+	view := s.router.View(0)
+	st.Router = view.Stats
+	for _, srv := range view.Servers {
+		if srv.Breaker == "open" {
+			st.Needs = append(st.Needs, need{
+				What: fmt.Sprintf("server %s: this node can't connect, its breaker is open", srv.Name),
+				Fix:  "look at that server; freehold router top shows when it answers again",
+			})
 		}
 	}
 	return st, nil

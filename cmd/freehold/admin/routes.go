@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"freehold/cmd/freehold/metrics"
 	"freehold/cmd/freehold/rest"
 )
 
@@ -33,6 +34,8 @@ func (s *server) routes() []rest.Route[operator] {
 		{Method: post, Path: "/tenants/{slug}/keys", Summary: "Create an API key. The token is shown once.", Endpoint: rest.Take(http.StatusCreated, s.createKey)},
 		{Method: del, Path: "/tenants/{slug}/keys/{id}", Summary: "Revoke an API key.", Endpoint: rest.Give(s.revokeKey)},
 		{Method: post, Path: "/tenants/{slug}/prove", Summary: "Try every connection and grant that the tenant's role must be refused.", Timeout: slow, Endpoint: rest.Give(s.prove)},
+		{Method: post, Path: "/tenants/{slug}/suspend", Summary: "Stop serving a tenant. It binds on every node before this answers; twice is once.", Timeout: slow, Endpoint: rest.Give(s.suspend)},
+		{Method: post, Path: "/tenants/{slug}/resume", Summary: "Serve a suspended tenant again; twice is once.", Timeout: slow, Endpoint: rest.Give(s.resume)},
 		{Method: get, Path: "/servers", Summary: "List database servers.", Endpoint: rest.Give(s.servers)},
 		{Method: post, Path: "/servers", Summary: "Test a database server and add it.", Timeout: slow, Endpoint: rest.Take(http.StatusCreated, s.addServer)},
 		{Method: get, Path: "/engines", Summary: "List inference engines.", Endpoint: rest.Give(s.engines)},
@@ -42,11 +45,18 @@ func (s *server) routes() []rest.Route[operator] {
 		{Method: post, Path: "/models", Summary: "Add a platform model.", Endpoint: rest.Take(http.StatusCreated, s.addModel)},
 		{Method: del, Path: "/models/{name...}", Summary: "Remove a platform model.", Endpoint: rest.Give(s.removeModel)},
 		{Method: get, Path: "/nodes", Summary: "List nodes.", Endpoint: rest.Give(s.nodes)},
-		{Method: get, Path: "/router", Summary: "Show this node's connection router.", Endpoint: rest.Give(s.routerStats)},
+		{Method: get, Path: "/router", Summary: "Show this node's connection router: its servers, and its busiest tenants.", Query: topQuery, Endpoint: rest.Give(s.routerView)},
+		{Method: get, Path: "/router/tenants/{slug}", Summary: "Show a tenant as this node's router serves it, and why it is slow or refused.", Endpoint: rest.Give(s.explain)},
+		{Method: post, Path: "/router/tenants/{slug}/reconnect", Summary: "Close a tenant's connections here, lent ones when they come back.", Endpoint: rest.Give(s.reconnect)},
 		{Method: get, Path: "/status", Summary: "Show what needs a person now.", Timeout: slow, Endpoint: rest.Give(s.status)},
 	}
 	for i := range list {
 		list[i].Path = "/admin/v1" + list[i].Path
+	}
+	if s.metrics != nil { // where collectors look for it
+		list = append(list, route{Method: get, Path: "/metrics", Summary: "Metrics in Prometheus' form.", Endpoint: rest.Text(metrics.MediaType, s.prometheus)})
+	}
+	for i := range list {
 		list[i].Scope = scopeAdmin
 	}
 	return list

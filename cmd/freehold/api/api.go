@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,10 @@ type Config struct {
 	Logger    *slog.Logger
 	Version   string
 	MaxBody   int // bytes; 4 MiB
+	// DatabaseWait bounds what a user waits for the tenant's database each time,
+	// connection and statements; 10 s. It should be longer than the router's own
+	// waits.
+	DatabaseWait time.Duration
 }
 
 func (c Config) validate() error {
@@ -38,6 +43,9 @@ func (c Config) validate() error {
 			errs = append(errs, errors.New("Config."+f.name+" is required"))
 		}
 	}
+	if c.DatabaseWait < 0 {
+		errs = append(errs, fmt.Errorf("Config.DatabaseWait is %s, want 0 or more", c.DatabaseWait))
+	}
 	if c.MaxBody < 0 {
 		errs = append(errs, fmt.Errorf("Config.MaxBody is %d bytes, want 0 or more", c.MaxBody))
 	}
@@ -49,6 +57,7 @@ type server struct {
 	cache     *catalog.Cache
 	router    *router.Router
 	inference *inference.Service
+	wait      time.Duration
 }
 
 // New makes the door; Serve it. What it is given stays the caller's to close.
@@ -62,7 +71,7 @@ func New(cfg Config) (*rest.Door, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure api: %w", err)
 	}
-	s := &server{cfg.Cache, cfg.Router, cfg.Inference}
+	s := &server{cfg.Cache, cfg.Router, cfg.Inference, cmp.Or(cfg.DatabaseWait, 10*time.Second)}
 	rest.Mount(d, s.gate, s.routes())
 	return d, nil
 }
@@ -94,7 +103,7 @@ func (s *server) gate(ctx context.Context, r *rest.Request, scope string, run fu
 		if err := admissible(id, scope); err != nil {
 			return nil, err
 		}
-		reply, err := run(caller{id, bounded{s.router.For(id.Tenant, id.Epoch)}})
+		reply, err := run(caller{id, bounded{s.router.For(id.Tenant, id.Epoch), s.wait}})
 		if again || !errors.Is(err, tenantdb.ErrFenced) {
 			return reply, err
 		}
@@ -127,19 +136,18 @@ var scopes = []string{
 	catalog.ScopeFineTuning, catalog.ScopeKeys, catalog.ScopeExport,
 }
 
-// waitForDatabase is how long a user is let wait for a connection: long enough
-// for a cold open, and far from the time that an engine may take.
-const waitForDatabase = 10 * time.Second
-
 // bounded is a tenant whose interactive borrows end in time, however long the
 // request itself may last.
-type bounded struct{ tenant *router.Tenant }
+type bounded struct {
+	tenant *router.Tenant
+	wait   time.Duration
+}
 
 // Borrow is router.Tenant's.
 func (b bounded) Borrow(ctx context.Context, class tenantdb.Class, fn func(ctx context.Context, db *tenantdb.DB) error) error {
 	if class == tenantdb.Interactive {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, waitForDatabase)
+		ctx, cancel = context.WithTimeout(ctx, b.wait)
 		defer cancel()
 	}
 	return b.tenant.Borrow(ctx, class, fn)

@@ -28,6 +28,9 @@ type Config struct {
 	S3Bucket       string // FREEHOLD_S3_BUCKET
 	DataDir        string // FREEHOLD_DATA_DIR
 	LogLevel       string // FREEHOLD_LOG_LEVEL
+
+	Routing   Routing
+	Telemetry Telemetry // OTEL_*
 }
 
 // FromEnv reads the environment; what isn't set has its documented default.
@@ -38,7 +41,7 @@ func FromEnv(getenv func(string) string) Config {
 		}
 		return otherwise
 	}
-	return Config{
+	c := Config{
 		CatalogURL:     getenv("FREEHOLD_CATALOG_URL"),
 		MasterKeyFile:  getenv("FREEHOLD_MASTER_KEY_FILE"),
 		Listen:         or("FREEHOLD_LISTEN", "127.0.0.1:8080"),
@@ -50,7 +53,12 @@ func FromEnv(getenv func(string) string) Config {
 		S3Bucket:       getenv("FREEHOLD_S3_BUCKET"),
 		DataDir:        or("FREEHOLD_DATA_DIR", ".freehold"),
 		LogLevel:       or("FREEHOLD_LOG_LEVEL", "info"),
+		Telemetry:      telemetryFromEnv(getenv),
 	}
+	for _, s := range c.Routing.Settings() {
+		*s.Value = or(s.Env, s.Default)
+	}
+	return c
 }
 
 // ErrConfig is wrapped by every report of bad configuration.
@@ -90,6 +98,8 @@ func (c Config) Check(need Need) error {
 		if (c.TLSCert == "") != (c.TLSKey == "") {
 			errs = append(errs, errors.New("FREEHOLD_TLS_CERT and FREEHOLD_TLS_KEY go together"))
 		}
+		_, err := c.Routing.parse()
+		errs = append(errs, err, c.Telemetry.check())
 	}
 	if _, err := c.level(); err != nil {
 		errs = append(errs, err)

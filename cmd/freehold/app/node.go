@@ -16,6 +16,7 @@ import (
 	"freehold/catalog/queue"
 	"freehold/cmd/freehold/admin"
 	"freehold/cmd/freehold/api"
+	"freehold/cmd/freehold/metrics"
 	"freehold/cmd/freehold/rest"
 	"freehold/inference"
 	"freehold/migrations"
@@ -47,40 +48,52 @@ func Serve(ctx context.Context, cfg Config, version string, workers bool, log *s
 		return err
 	}
 	defer func() { _, _ = apiLn.Close(), adminLn.Close() }()
-
-	n, err := newNode(p, cfg, version, token, log)
+	tr, err := openTracing(ctx, cfg.Telemetry, version, log)
 	if err != nil {
 		return err
+	}
+	n, err := newNode(p, cfg, version, token, tr, log)
+	if err != nil {
+		return errors.Join(err, tr.close(ctx))
 	}
 	return n.run(ctx, p, workers, apiLn, adminLn, ready)
 }
 
 // node is the composed parts of one serving process.
 type node struct {
-	cache  *catalog.Cache
-	router *router.Router
-	api    *rest.Door
-	admin  *rest.Door
-	log    *slog.Logger
+	catalog *catalog.Catalog
+	cache   *catalog.Cache
+	router  *router.Router
+	shares  *shares
+	api     *rest.Door
+	admin   *rest.Door
+	tracing *tracing // nil: none
+	log     *slog.Logger
 }
 
-func newNode(p *Platform, cfg Config, version, token string, log *slog.Logger) (*node, error) {
+func newNode(p *Platform, cfg Config, version, token string, tr *tracing, log *slog.Logger) (*node, error) {
+	set, err := cfg.Routing.parse()
+	if err != nil {
+		return nil, fmt.Errorf("%w:\n%w", ErrConfig, err)
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("node name: %w", err)
 	}
+	name := fmt.Sprintf("%s/%d", host, os.Getpid())
 	cache := catalog.NewCache(p.Catalog, catalog.CacheConfig{
-		NodeName: fmt.Sprintf("%s/%d", host, os.Getpid()), Version: version, Logger: log,
+		NodeName: name, Version: version, StaleServe: set.staleServe, Logger: log,
 	})
 	latest, err := migrations.Tenant().Latest()
 	if err != nil {
 		return nil, err
 	}
-	rt, err := router.New(router.Config{Route: cache.Route, SchemaMin: minSchema, SchemaMax: latest, Logger: log})
+	sh := newShares(cache.DeadAfter(), log)
+	sh.ask, sh.drop = cache.Share, p.Fleet.DropSilentShare
+	rt, err := newRouter(p, cache, sh, set, tr, latest, log)
 	if err != nil {
 		return nil, err
 	}
-	cache.OnChange(rt.Invalidate)
 	eng := &engines{cat: p.Catalog, cache: cache, log: log, made: map[string]madeEngine{}}
 	inf, err := inference.New(inference.Config{Model: cache.Model, Models: cache.Models, Engine: eng.get, Logger: log})
 	if err != nil {
@@ -92,17 +105,34 @@ func newNode(p *Platform, cfg Config, version, token string, log *slog.Logger) (
 		}
 		return nil
 	}
-	n := &node{cache: cache, router: rt, log: log}
-	n.api, err = api.New(api.Config{Cache: cache, Router: rt, Inference: inf, Ready: readyCheck, Logger: log, Version: version})
+	n := &node{catalog: p.Catalog, cache: cache, router: rt, shares: sh, tracing: tr, log: log}
+	m := metrics.New(version, rt.View)
+	n.api, err = api.New(api.Config{
+		Cache: cache, Router: rt, Inference: inf, Ready: readyCheck, Logger: log, Version: version,
+		DatabaseWait: set.queueWait + set.pauseWait + statementTime,
+	})
 	if err != nil {
 		return nil, err
 	}
 	n.admin, err = admin.New(admin.Config{
 		Catalog: p.Catalog, Cache: cache, Fleet: p.Fleet, Router: rt, Token: token,
-		Ready: readyCheck, Logger: log, Version: version,
+		Ready: readyCheck, Metrics: m.Text, NodeName: name, Logger: log, Version: version,
 	})
-	return n, err
+	if err != nil {
+		return nil, err
+	}
+	for name, door := range map[string]*rest.Door{"api": n.api, "admin": n.admin} {
+		door.Observe(m.Door(name))
+		if tr != nil {
+			door.Trace(tr.requests())
+		}
+	}
+	return n, nil
 }
+
+// statementTime is how long a user's own statements may take, beyond the waits
+// for a connection.
+const statementTime = 5 * time.Second
 
 // minSchema is the oldest tenant schema that this binary serves.
 const minSchema = 1
@@ -145,10 +175,11 @@ func (n *node) stop(q *queue.Queue, stopParts context.CancelFunc) error {
 	var doors errgroup.Group
 	doors.Go(func() error { return n.api.Shutdown(ctx) })
 	doors.Go(func() error { return n.admin.Shutdown(ctx) })
-	errs := []error{doors.Wait(), n.router.Close(ctx)}
+	errs := []error{doors.Wait(), n.leave(ctx)}
 	if q != nil {
 		errs = append(errs, q.Stop(ctx))
 	}
+	errs = append(errs, n.tracing.close(ctx))
 	stopParts()
 	if err := errors.Join(errs...); err != nil {
 		n.log.Warn("stopped before everything had ended", "error", err)

@@ -43,7 +43,15 @@ func Open(ctx context.Context, cfg Config, need Need, log *slog.Logger) (*Platfo
 			return nil, err
 		}
 	}
-	p.Fleet, err = fleet.New(fleet.Config{Catalog: cat, Blob: p.Blob, Logger: log})
+	// Who moves a tenant waits for nodes as long as they may serve by themselves.
+	set, err := cfg.Routing.parse()
+	if err != nil {
+		cat.Close()
+		return nil, fmt.Errorf("%w:\n%w", ErrConfig, err)
+	}
+	p.Fleet, err = fleet.New(fleet.Config{
+		Catalog: cat, Blob: p.Blob, DeadAfter: catalog.DeadAfter(set.staleServe), Logger: log,
+	})
 	if err != nil {
 		cat.Close()
 		return nil, err

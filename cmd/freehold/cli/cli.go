@@ -97,7 +97,8 @@ func (e *env) root() *cobra.Command {
 	}
 	root.AddCommand(
 		e.devCmd(), e.serveCmd(), e.workerCmd(), e.statusCmd(), e.catalogCmd(), e.serverCmd(), e.tenantCmd(),
-		e.keyCmd(), e.configCmd(), e.engineCmd(), e.modelCmd(), e.migrateCmd(), e.doctorCmd(), e.versionCmd(),
+		e.keyCmd(), e.configCmd(), e.engineCmd(), e.modelCmd(), e.migrateCmd(), e.routerCmd(),
+		e.doctorCmd(), e.versionCmd(),
 	)
 	root.InitDefaultCompletionCmd("completion")
 	for _, c := range root.Commands() {

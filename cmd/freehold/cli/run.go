@@ -62,6 +62,9 @@ func (e *env) doorFlags(c *cobra.Command) {
 	f.StringVar(&e.cfg.AdminListen, "admin-listen", e.cfg.AdminListen, "the operators' API (FREEHOLD_ADMIN_LISTEN)")
 	f.StringVar(&e.cfg.TLSCert, "tls-cert", e.cfg.TLSCert, "certificate chain, PEM (FREEHOLD_TLS_CERT)")
 	f.StringVar(&e.cfg.TLSKey, "tls-key", e.cfg.TLSKey, "its private key, PEM (FREEHOLD_TLS_KEY)")
+	for _, s := range e.cfg.Routing.Settings() {
+		f.StringVar(s.Value, s.Flag, *s.Value, s.Usage+" ("+s.Env+")")
+	}
 }
 
 // quiet is the configuration of a command whose output is what a person should

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,6 +63,7 @@ func (e *env) status(ctx context.Context, p *app.Platform) error {
 		}
 		live++
 	}
+	o.Needs = append(o.Needs, e.slowSpots(ctx)...)
 	if live == 0 {
 		o.Needs = append(o.Needs, fleet.Finding{What: "no node serves", Fix: "freehold serve"})
 	}
@@ -80,6 +82,46 @@ func (e *env) status(ctx context.Context, p *app.Platform) error {
 		e.say("! %s\n    %s", f.What, f.Fix)
 	}
 	return nil
+}
+
+const (
+	// spotTimeout bounds what status waits for a node: all else it knows already.
+	spotTimeout = 2 * time.Second
+	// longWait is a queue that a person should know of.
+	longWait = time.Second
+)
+
+// slowSpots asks the node that the environment names for what is slow there, if
+// it names one that answers.
+func (e *env) slowSpots(ctx context.Context) []fleet.Finding {
+	f := nodeFromEnv()
+	n, err := f.open(e)
+	if err != nil {
+		return nil
+	}
+	defer n.close()
+	ctx, cancel := context.WithTimeout(ctx, spotTimeout)
+	defer cancel()
+	var r nodeRouter
+	if n.call(ctx, http.MethodGet, routerPath, &r) != nil {
+		return nil
+	}
+	var spots []fleet.Finding
+	for _, s := range r.View.Servers {
+		switch {
+		case s.Breaker == "open":
+			spots = append(spots, fleet.Finding{
+				What: fmt.Sprintf("node %s can't connect to server %s: %s", r.Node, s.Name, or(s.LastError, "its breaker is open")),
+				Fix:  "look at that server; freehold router top shows when it answers again",
+			})
+		case s.OldestWait > longWait:
+			spots = append(spots, fleet.Finding{
+				What: fmt.Sprintf("server %s is full on node %s: %s, the oldest for %s", s.Name, r.Node, plural(s.Waiting, "waiting caller"), brief(s.OldestWait)),
+				Fix:  "freehold router top --sort waiting",
+			})
+		}
+	}
+	return spots
 }
 
 func (e *env) doctorCmd() *cobra.Command {

@@ -15,7 +15,8 @@ import (
 )
 
 func (e *env) tenantCmd() *cobra.Command {
-	return group("tenant", "Tenants and their databases", e.tenantCreate(), e.tenantList(), e.tenantShow(), e.tenantPsql(), e.tenantProve())
+	return group("tenant", "Tenants and their databases", e.tenantCreate(), e.tenantList(), e.tenantShow(), e.tenantPsql(), e.tenantProve(),
+		e.tenantSuspend(), e.tenantResume())
 }
 
 func (e *env) tenantCreate() *cobra.Command {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
+	"go.opentelemetry.io/otel/trace"
 )
 
 const (
@@ -40,6 +41,10 @@ type Door struct {
 	app    *fiber.App
 	scopes map[string]string
 	ops    []operation
+
+	// Set before Serve; nil: nobody wants to know.
+	observe func(Observation)
+	tracer  trace.Tracer
 
 	// all ends every request, streams the streamed ones. They are roots: a
 	// request's life hangs on its client and this door, on no caller.

@@ -142,10 +142,18 @@ func Describe(err error) *Error {
 		if e.Status >= 500 {
 			e.Type = typeServer
 		}
+		if busy, ok := errors.AsType[*router.Busy](err); ok && errors.Is(t.is, router.ErrBusy) {
+			e.RetryAfter = wholeSeconds(busy.RetryAfter)
+		}
 		e.clientGone = errors.Is(t.is, errClientGone)
 		return e
 	}
 	return &Error{Status: 500, Code: "internal_error", Type: typeServer, Message: "Something went wrong here; it has been logged.", Err: err, unlisted: true}
+}
+
+// wholeSeconds rounds up, to one at least: a header knows no fractions.
+func wholeSeconds(d time.Duration) time.Duration {
+	return max(time.Second, (d + time.Second - 1).Truncate(time.Second))
 }
 
 // describeEngine answers for an engine. The upstream's own status and text are

@@ -78,6 +78,30 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// A server that is full says when to come back: as it expects, in whole seconds,
+// never at once.
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	for wait, want := range map[time.Duration]time.Duration{
+		0: time.Second, time.Nanosecond: time.Second, time.Second: time.Second, 1001 * time.Millisecond: 2 * time.Second,
+		7 * time.Second: 7 * time.Second, -time.Second: time.Second,
+	} {
+		busy := &router.Busy{RetryAfter: wait, Reason: "secret-4711"}
+		e := rest.Describe(fmt.Errorf("predict: %w", busy))
+		if e.Status != 503 || e.Code != "server_full" || e.RetryAfter != want || strings.Contains(e.Message, "4711") {
+			t.Errorf("%s: %d %s, retry after %s, %q", wait, e.Status, e.Code, e.RetryAfter, e.Message)
+		}
+	}
+	b := setup(t, get("/full", func(context.Context, *rest.Request) (any, error) {
+		return nil, &router.Busy{RetryAfter: 2500 * time.Millisecond}
+	}))
+	a := b.do("GET", "/full", "")
+	refused(t, a, 503, "server_full", "")
+	if got := a.header.Get("Retry-After"); got != "3" {
+		t.Errorf("Retry-After %q, want 3", got)
+	}
+}
+
 func FuzzRequestID(f *testing.F) {
 	for _, s := range []string{"", "req-1", "a b", "\x7f", strings.Repeat("x", 129), "ä", "\r\nSet-Cookie: x"} {
 		f.Add(s)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // call is a request's life for headers and the access log.
@@ -21,6 +22,7 @@ type call struct {
 	route   string // the pattern; empty when none matched
 	started time.Time
 	tenant  string
+	span    trace.Span // nil: none is recorded
 }
 
 // begin starts a call's clock and writes the headers that every answer bears.
@@ -48,7 +50,7 @@ func (d *Door) funnel(route string, timeout time.Duration, run runFunc) fiber.Ha
 			d.fail(c, cl, err)
 			return nil
 		}
-		ctx, cancel := context.WithCancelCause(d.all)
+		ctx, cancel := context.WithCancelCause(d.startSpan(d.all, c, cl))
 		ctx, stopTimer := context.WithTimeout(ctx, timeout)
 		stopWatch := watch(c.Context().Conn(), func() { cancel(errClientGone) })
 		release := func() {
@@ -104,12 +106,17 @@ func (d *Door) logPanic(id string, p any) {
 }
 
 func (d *Door) answer(c *fiber.Ctx, cl *call, reply *Reply) {
+	if reply.media != "" {
+		d.write(c, cl, reply.status, reply.media, reply.text)
+		d.access(cl, reply.status, "")
+		return
+	}
 	b, err := json.Marshal(reply.value)
 	if err != nil {
 		d.fail(c, cl, fmt.Errorf("encode answer: %w", err))
 		return
 	}
-	d.write(c, cl, reply.status, b)
+	d.write(c, cl, reply.status, mediaJSON, b)
 	d.access(cl, reply.status, "")
 }
 
@@ -126,13 +133,15 @@ func (d *Door) fail(c *fiber.Ctx, cl *call, err error) {
 		c.Set("X-Should-Retry", "false")
 	}
 	b, _ := json.Marshal(e.body()) // strings always encode
-	d.write(c, cl, e.Status, b)
+	d.write(c, cl, e.Status, mediaJSON, b)
 	d.access(cl, e.Status, e.Code)
 }
 
-func (d *Door) write(c *fiber.Ctx, cl *call, status int, body []byte) {
+const mediaJSON = "application/json"
+
+func (d *Door) write(c *fiber.Ctx, cl *call, status int, media string, body []byte) {
 	c.Set("Openai-Processing-Ms", strconv.FormatInt(time.Since(cl.started).Milliseconds(), 10))
-	c.Set(fiber.HeaderContentType, "application/json")
+	c.Set(fiber.HeaderContentType, media)
 	c.Status(status)
 	c.Response().SetBodyRaw(body)
 }
@@ -148,8 +157,9 @@ func (d *Door) logError(cl *call, e *Error) {
 	}
 }
 
-// access is the access log: no body, no query, no key.
+// access is told of each answer once. Its log has no body, no query, no key.
 func (d *Door) access(cl *call, status int, code string) {
+	d.observed(cl, status, code)
 	args := []any{
 		"method", cl.method, "route", cl.route, "status", status,
 		"dur_ms", time.Since(cl.started).Milliseconds(), "request_id", cl.id,
@@ -160,7 +170,7 @@ func (d *Door) access(cl *call, status int, code string) {
 	if code != "" {
 		args = append(args, "code", code)
 	}
-	if cl.route == "/healthz" || cl.route == "/readyz" {
+	if isProbe(cl.route) {
 		d.log.Debug("request", args...)
 		return
 	}

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"reflect"
@@ -14,6 +15,7 @@ type operation struct {
 	query                        []Query
 	in, out                      reflect.Type
 	status                       int
+	media                        string // of the answer; empty: JSON
 	streams, public              bool
 }
 
@@ -61,7 +63,7 @@ type errorBody struct {
 }
 
 func (op operation) describe() map[string]any {
-	answers := map[string]any{"application/json": map[string]any{"schema": schema(op.out)}}
+	answers := map[string]any{cmp.Or(op.media, mediaJSON): map[string]any{"schema": schema(op.out)}}
 	if op.streams {
 		answers["text/event-stream"] = map[string]any{"schema": map[string]any{"type": "string"}}
 	}

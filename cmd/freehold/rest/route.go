@@ -35,6 +35,7 @@ var Paging = []Query{
 type Endpoint[C any] struct {
 	in, out reflect.Type // nil: none
 	status  int
+	media   string // of the answer; empty: JSON
 	streams bool
 	run     func(ctx context.Context, caller C, r *Request) (*Reply, error)
 }
@@ -46,6 +47,17 @@ func Give[C, Out any](fn func(ctx context.Context, caller C, r *Request) (Out, e
 		run: func(ctx context.Context, caller C, r *Request) (*Reply, error) {
 			out, err := fn(ctx, caller, r)
 			return &Reply{status: http.StatusOK, value: out}, err
+		},
+	}
+}
+
+// Text serves a route that takes no body and answers text of this media type.
+func Text[C any](media string, fn func(ctx context.Context, caller C, r *Request) ([]byte, error)) Endpoint[C] {
+	return Endpoint[C]{
+		out: reflect.TypeFor[string](), status: http.StatusOK, media: media,
+		run: func(ctx context.Context, caller C, r *Request) (*Reply, error) {
+			text, err := fn(ctx, caller, r)
+			return &Reply{status: http.StatusOK, media: media, text: text}, err
 		},
 	}
 }
@@ -93,6 +105,8 @@ func (e Endpoint[C]) Streaming() Endpoint[C] {
 type Reply struct {
 	status int
 	value  any
+	media  string // set: text is the body
+	text   []byte
 	stream func(ctx context.Context, send func(event any) error) error
 }
 
@@ -119,7 +133,7 @@ func Mount[C any](d *Door, gate Gate[C], routes []Route[C]) {
 		})
 		d.document(operation{
 			method: rt.Method, path: rt.Path, scope: rt.Scope, summary: rt.Summary, query: rt.Query,
-			in: rt.in, out: rt.out, status: rt.status, streams: rt.streams,
+			in: rt.in, out: rt.out, status: rt.status, media: rt.media, streams: rt.streams,
 		})
 	}
 }
