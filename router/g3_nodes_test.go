@@ -200,6 +200,25 @@ func TestG3_NodesShareTheBudget(t *testing.T) {
 	w.within(t, budget)
 }
 
+// A node whose connections are never idle gives some to one that joins.
+func TestG3_ASaturatedNodeGivesBack(t *testing.T) {
+	t.Parallel()
+	const budget = 3
+	f := newFleet(t, budget, 1)
+	w := watch(t, f.prefix, nil)
+	a := f.join()
+	f.settled(budget, budget, a)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_, wait := a.load(ctx, t, f.ids[0], 12, sleepFor(10*time.Millisecond))
+	soon(t, "saturated", func() bool { return a.explain(t, f.ids[0]).Leased == budget })
+	b := f.join()
+	f.settled(budget, 1, a, b)
+	cancel()
+	wait()
+	w.within(t, budget)
+}
+
 // A node that the catalog doesn't answer opens nothing more once its share may
 // have gone to others, keeps what it has, and goes on when it is heard again.
 func TestG3_StaleShareOpensNothing(t *testing.T) {

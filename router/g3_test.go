@@ -156,7 +156,7 @@ select count(pg_terminate_backend(pid)) from (
 		}
 	})
 	all.Wait()
-	if served.Load() < 50 {
+	if served.Load() < 20 {
 		t.Errorf("served %d only, %d failed", served.Load(), failed.Load())
 	}
 	for _, id := range s.ids { // and everybody in the end

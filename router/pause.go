@@ -16,8 +16,8 @@ type pause struct {
 // lookAgain bounds the wait for news of a move, should they be lost.
 const lookAgain = time.Second
 
-// awaitMove waits for news of a tenant that moves; ErrMoving, as a *Moving, when
-// there are none until then, or when too many wait already.
+// awaitMove waits for news of a tenant that moves; ErrMoving when there are none
+// until then, or when too many wait already.
 func (r *Router) awaitMove(ctx context.Context, id catalog.TenantID, until time.Time) error {
 	r.mu.Lock()
 	// News may have come between the refusal and here.

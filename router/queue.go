@@ -109,7 +109,9 @@ func (r *Router) yields(p *pool) bool {
 		(len(q.tickets)+1)*r.weight(p) <= (len(p.tickets)-1)*r.weight(q))
 	return q != p && fewer && p.idle() > 0 && s.free(r) <= 0 &&
 		s.reclaiming+s.closing < min(len(s.needs), maxDials) &&
-		p.rec.pass > q.rec.pass+max(quantum, 2*s.dialTime.Seconds())
+		p.rec.pass > q.rec.pass+max(quantum, 2*s.dialTime.Seconds()) &&
+		// Only where the usual way, by an idle connection, leads nowhere.
+		time.Since(q.since) > 4*max(youngest, s.dialTime) && r.victim(q) == nil
 }
 
 // serve lends what is idle to the pool's borrowers, in their order. It holds mu.
@@ -150,8 +152,8 @@ func (r *Router) refuse(p *pool, err error) {
 }
 
 // wants reports whether one more connection should be made for the pool. The
-// first is always worth it. Later ones are while there are tickets; when another
-// tenant would have to give one up, only if the queue is longer than a dial.
+// first is always worth it. Later ones are while there are tickets in plenty;
+// beyond that, only if the queue is longer than a dial. It holds mu.
 func (r *Router) wants(p *pool) bool {
 	n := p.waiting.len()
 	if n <= p.dials || len(p.tickets) >= r.limit(p) || p.isGone() {
@@ -167,7 +169,9 @@ func (r *Router) wants(p *pool) bool {
 	if time.Now().Before(p.calm) {
 		return false
 	}
-	if p.srv.free(r) > 0 {
+	// The last eighth is for tenants that have none: what becomes free on a full
+	// server was closed for one of these.
+	if p.srv.free(r) > p.srv.share/8 {
 		return true
 	}
 	// A tenant whose leases were short may have one out that isn't.
@@ -230,7 +234,7 @@ func (r *Router) join(ctx context.Context, p *pool, class tenantdb.Class) (*wait
 		if deadline, ok := ctx.Deadline(); ok {
 			left = min(left, deadline.Sub(now))
 		}
-		if expected > certain && expected > left {
+		if expected > certain && expected > left && !p.first() {
 			p.srv.counts.refusals++
 			return nil, r.busy(p, expected, "the wait would outlast the request")
 		}
@@ -240,6 +244,14 @@ func (r *Router) join(ctx context.Context, p *pool, class tenantdb.Class) (*wait
 	r.place(p)
 	r.dispatch(p.srv)
 	return w, nil
+}
+
+// first reports whether a borrower that joins now has nobody ahead, and nothing is
+// under way that would tell how quick the server is. It isn't refused for what the
+// last dial took: a slow one would else be the last for good, with nobody to find
+// out that the server is quick again. It holds mu.
+func (p *pool) first() bool {
+	return p.ready+p.dials+p.waiting.len() == 0 && p.srv.dials+len(p.srv.needs) == 0
 }
 
 // expect is how long a borrower that joins now would wait, from what leases and

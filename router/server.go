@@ -165,8 +165,8 @@ func (r *Router) end(t *ticket) {
 	r.dispatch(s)
 }
 
-// needs is a heap of pools: whoever has a settlement waiting first, then the
-// lowest pass, then the longest wait.
+// needs is a heap of pools: whoever has a settlement waiting first, then who has no
+// connection at all, then the lowest pass, then the longest wait.
 type needs []*pool
 
 var _ heap.Interface = (*needs)(nil)
@@ -178,6 +178,8 @@ func (n needs) Less(i, j int) bool {
 	switch x, y := a.waiting.urgency(), b.waiting.urgency(); {
 	case x != y:
 		return x < y
+	case (len(a.tickets) == 0) != (len(b.tickets) == 0):
+		return len(a.tickets) == 0
 	case a.rec.pass != b.rec.pass:
 		return a.rec.pass < b.rec.pass
 	}
