@@ -7,6 +7,7 @@ export CGO_ENABLED = 0
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 FUZZTIME  ?= 10s
 GO_TESTS   = --include='*_test.go' --exclude-dir=.git
+GO_BENCH   = go test -run '^$$' -bench . -benchmem $$(grep -rl $(GO_TESTS) '^func Benchmark' . | xargs -n1 dirname | sort -u)
 LINTER     = go tool -modfile=tools/go.mod golangci-lint
 
 .PHONY: help run test race e2e e2e-image bench fuzz lint migration check build postgres
@@ -31,8 +32,12 @@ e2e: postgres ## run the container tests; fails when no Docker answers
 e2e-image: ## pull the tests' Postgres image, or build it from this machine's files
 	@sh e2e/image/build.sh
 
-bench: postgres ## run the benchmarks: NAME=router for one
-	go test -run '^$$' -bench '$(or $(NAME),.)' -benchmem $$(grep -rl $(GO_TESTS) '^func Benchmark' . | xargs -n1 dirname | sort -u)
+# Standard output is the comparisons' alone, one JSON object a case.
+bench: postgres ## compare with the peers: NAME=router or isolation for one, NAME=go for Go's own benchmarks
+	@status=0; \
+	case '$(NAME)' in go) ;; *) go run ./e2e/bench $(ARGS) $(NAME) || status=1;; esac; \
+	case '$(NAME)' in ''|go) $(GO_BENCH) >&2 || status=1;; esac; \
+	exit $$status
 
 fuzz: postgres ## run each fuzz target for FUZZTIME (10s)
 	@grep -ro $(GO_TESTS) '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort -u | while read -r dir name; do \

@@ -55,6 +55,10 @@ func (r *Router) letGo() {
 			continue
 		}
 		r.detach(p)
+		// Its heat is gone, and an idle tenant's route is all that it should cost.
+		if p.rec.breaker == nil && len(p.rec.errors) == 0 {
+			r.records.Remove(p.id)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -37,7 +38,10 @@ type DB struct {
 // On binds a connection to an epoch. Only the router and fleet call it.
 func On(conn Conn, epoch int64) *DB { return &DB{conn: conn, epoch: epoch} }
 
-const checkFence = `select freehold.check_fence($1)`
+// checkFence raises when the tenant's fence is above the epoch, and also where
+// there is no fence: one pipelined statement before the others stops them all.
+const checkFence = `
+select coalesce((select i.fence <= $1 from freehold.tenant_identity i), false)::freehold.unfenced`
 
 // fenced starts a batch with the fence check. A batch is one implicit
 // transaction, so a check that raises stops all that follows it.
@@ -62,6 +66,18 @@ func (db *DB) send(ctx context.Context, b *pgx.Batch) error {
 	return Translate(ctx, err)
 }
 
+// Batch runs b's statements in one round trip and as one transaction, which begins
+// with the fence check: with ErrFenced nothing was done. Results go to the
+// functions queued with the statements; these may be called twice, when a plan has
+// to be made again. b must not begin or end a transaction.
+func (db *DB) Batch(ctx context.Context, b *pgx.Batch) error {
+	fenced := db.fenced()
+	for _, q := range b.QueuedQueries {
+		fenced.Queue(q.SQL, q.Arguments...).Fn = q.Fn
+	}
+	return db.send(ctx, fenced)
+}
+
 // rollbackTimeout bounds the clean-up of a transaction whose caller is gone.
 const rollbackTimeout = 5 * time.Second
 
@@ -69,7 +85,7 @@ const rollbackTimeout = 5 * time.Second
 // with ErrFenced fn never runs. It commits when fn returns nil and rolls back
 // otherwise, also when fn panics. Errors of fn are translated.
 func (db *DB) Tx(ctx context.Context, fn func(pgx.Tx) error) (err error) {
-	begin := "begin; select freehold.check_fence(" + strconv.FormatInt(db.epoch, 10) + ")"
+	begin := "begin;" + strings.ReplaceAll(checkFence, "$1", strconv.FormatInt(db.epoch, 10))
 	tx, err := db.conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
 	if err != nil {
 		err = Translate(ctx, err)

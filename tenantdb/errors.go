@@ -29,8 +29,9 @@ var (
 )
 
 const (
-	// stateFenced is what freehold.check_fence raises.
-	stateFenced = "FH001"
+	// stateCheck and constraintFence are what the fence check raises.
+	stateCheck      = "23514"
+	constraintFence = "fence"
 	// stateCancelled is how a statement ends that the caller's context, a timeout
 	// of the session's or an administrator has cancelled.
 	stateCancelled = "57014"
@@ -82,7 +83,7 @@ func translateState(pg *pgconn.PgError) error {
 		class = class[:2]
 	}
 	switch {
-	case pg.Code == stateFenced:
+	case pg.Code == stateCheck && pg.ConstraintName == constraintFence && pg.SchemaName == "freehold":
 		return ErrFenced
 	case class == "08", // connection exception
 		class == "28",      // login refused

@@ -123,7 +123,7 @@ func TestDropSilentShare(t *testing.T) {
 	}
 	b.ok(conn.Close(ctx))
 	b.within(5*time.Second, "dropped", drop)
-	if s := ask(other); s.Granted != s.Budget || s.Silent != nil {
+	if s := ask(other); s.Granted != s.Budget-s.Budget/10 || s.Silent != nil {
 		t.Errorf("after it: %+v", s)
 	}
 	ask(node)

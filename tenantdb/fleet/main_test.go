@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 	"testing"
 	"testing/fstest"
@@ -131,9 +132,20 @@ func one[T any](b *bench, conn *pgx.Conn, sql string, args ...any) T {
 	return v
 }
 
-// with is the tenants' migrations and a second one.
+// latest is this binary's schema of a tenant's database.
+var latest = must(migrations.Tenant().Latest())
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// extra is the file of the migration after that.
+var extra = fmt.Sprintf("%05d_extra.sql", latest+1)
+
+// with is the tenants' migrations and one more.
 func with(sql string) migrations.Set {
-	return migrations.Tenant().With(fstest.MapFS{
-		"00002_extra.sql": {Data: []byte("-- +goose Up\n" + sql + "\n")},
-	})
+	return migrations.Tenant().With(fstest.MapFS{extra: {Data: []byte("-- +goose Up\n" + sql + "\n")}})
 }

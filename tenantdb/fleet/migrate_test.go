@@ -57,19 +57,19 @@ func TestMigrateAllWithOneBroken(t *testing.T) {
 		listed, err := b.cat.TenantBySlug(t.Context(), r.Slug)
 		b.ok(err)
 		if r.Slug == broken {
-			want := `00002_extra.sql: relation "notes" already exists (SQLSTATE 42P07)`
-			if r.Err == nil || r.Reason != want || r.To != 1 || listed.SchemaVersion != 1 {
+			want := extra + `: relation "notes" already exists (SQLSTATE 42P07)`
+			if r.Err == nil || r.Reason != want || r.To != latest || listed.SchemaVersion != latest {
 				t.Errorf("the broken one: %+v, catalog says %d", r, listed.SchemaVersion)
 			}
 			continue
 		}
-		if r.Err != nil || r.From != 1 || r.To != 2 || listed.SchemaVersion != 2 {
+		if r.Err != nil || r.From != latest || r.To != latest+1 || listed.SchemaVersion != latest+1 {
 			t.Errorf("%+v, catalog says %d", r, listed.SchemaVersion)
 		}
 	}
 	findings, err := f.Doctor(t.Context())
 	b.ok(err)
-	if d := finding(findings, "1 of 20 tenants are behind schema 2"); d == nil || d.OK || d.Fix != "freehold migrate up" {
+	if d := finding(findings, fmt.Sprintf("1 of 20 tenants are behind schema %d", latest+1)); d == nil || d.OK || d.Fix != "freehold migrate up" {
 		t.Errorf("doctor: %+v", findings)
 	}
 
@@ -78,7 +78,7 @@ func TestMigrateAllWithOneBroken(t *testing.T) {
 	results, err = f.MigrateAll(t.Context(), fleet.MigrateOptions{Parallel: 2})
 	b.ok(err)
 	for _, r := range results {
-		if r.To != 2 {
+		if r.To != latest+1 {
 			t.Errorf("mended: %+v", r)
 		}
 	}
@@ -102,7 +102,7 @@ func TestMigrateRetriesLocksAndHeedsCancel(t *testing.T) {
 	free := time.AfterFunc(300*time.Millisecond, func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) })
 	defer free.Stop()
 	results, err := f.MigrateAll(t.Context(), fleet.MigrateOptions{})
-	if err != nil || len(results) != 1 || results[0].To != 2 {
+	if err != nil || len(results) != 1 || results[0].To != latest+1 {
 		t.Errorf("%+v %v", results, err)
 	}
 
@@ -110,8 +110,8 @@ func TestMigrateRetriesLocksAndHeedsCancel(t *testing.T) {
 	g := b.newFleet(fleet.Config{Tenant: with("select pg_sleep(30);")})
 	later, err := b.cat.TenantBySlug(t.Context(), "acme")
 	b.ok(err)
-	b.ok(b.cat.SetSchemaVersion(t.Context(), later.ID, 1))
-	_, err = b.super(acme.Database).Exec(t.Context(), "delete from freehold.schema_version where version_id = 2")
+	b.ok(b.cat.SetSchemaVersion(t.Context(), later.ID, latest))
+	_, err = b.super(acme.Database).Exec(t.Context(), "delete from freehold.schema_version where version_id = $1", latest+1)
 	b.ok(err)
 	time.AfterFunc(300*time.Millisecond, cancel)
 	began := time.Now()

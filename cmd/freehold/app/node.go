@@ -134,8 +134,9 @@ func newNode(p *Platform, cfg Config, version, token string, tr *tracing, log *s
 // for a connection.
 const statementTime = 5 * time.Second
 
-// minSchema is the oldest tenant schema that this binary serves.
-const minSchema = 1
+// minSchema is the oldest tenant schema that this binary serves: requests are
+// fenced by 2's domain.
+const minSchema = 2
 
 // run serves until ctx ends, then stops in the order that lets each part finish
 // with what it needs: doors, router, workers, cache.
