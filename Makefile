@@ -27,7 +27,7 @@ race: postgres ## the same under the race detector; needs a C compiler
 
 e2e: postgres ## run the container tests; fails when no Docker answers
 	@image=$$(sh e2e/image/build.sh) && set -x && \
-	FREEHOLD_E2E_IMAGE=$$image go test -count=1 -tags e2e -timeout 15m ./e2e/...
+	FREEHOLD_LONG= FREEHOLD_E2E_IMAGE=$$image go test -count=1 -tags e2e -timeout 15m ./e2e/...
 
 e2e-image: ## pull the tests' Postgres image, or build it from this machine's files
 	@sh e2e/image/build.sh

@@ -16,6 +16,9 @@ const (
 	quantum = 0.020
 	// certain is the wait below which nobody is refused for it.
 	certain = 20 * time.Millisecond
+	// slow is the least wait for which a full server makes a further connection
+	// for a tenant that has one.
+	slow = 100 * time.Millisecond
 	// ramp is how long a tenant that has a few connections waits before it gets
 	// one more: a crowd that is gone in a moment needs no more than these.
 	ramp = 100 * time.Millisecond
@@ -176,7 +179,9 @@ func (r *Router) wants(p *pool) bool {
 	}
 	// A tenant whose leases were short may have one out that isn't.
 	lease := max(p.rec.lease, p.oldestLease(time.Now()))
-	return lease*time.Duration(n)/time.Duration(max(1, p.ready)) > p.srv.dialTime
+	// What a dial costs the server, its processors above all, is more than the
+	// time it takes.
+	return lease*time.Duration(n)/time.Duration(max(1, p.ready)) > max(4*p.srv.dialTime, slow)
 }
 
 // place puts the pool where it belongs among those in need. It holds mu.

@@ -10,9 +10,12 @@ import (
 const (
 	// maxRecords bounds what is remembered of tenants that have no pool.
 	maxRecords = 16384
-	// keep is what is left of a tenant's heat after each tick of a second, so
-	// that steady heat is ten times the borrows of a second.
-	keep = 0.9
+	// keep is what is left of a tenant's heat after each tick of a second: half
+	// after 23. It ranks hundreds of tenants, for which a few seconds' borrows are
+	// too few to tell them apart.
+	keep = 0.97
+	// keepRate is the same for the rate that people are shown, half after 3.
+	keepRate = 0.8
 	// maxEvents bounds the errors and the decisions that are told of a tenant.
 	maxEvents = 8
 )
@@ -21,7 +24,8 @@ const (
 // and why it failed. Guarded by Router.mu.
 type record struct {
 	heat float32 // borrows, each one fading
-	tick int32   // the router's tick that heat is as of
+	rate float32 // the same, and sooner
+	tick int32   // the router's tick that both are as of
 	// pass is the service that it had in this era of its server's, in seconds
 	// over its weight.
 	pass    float64
@@ -46,16 +50,23 @@ func (r *Router) record(id catalog.TenantID) *record {
 func (rec *record) cool(tick int32) float32 {
 	if passed := tick - rec.tick; passed > 0 {
 		rec.heat *= float32(math.Pow(keep, float64(passed)))
+		rec.rate *= float32(math.Pow(keepRate, float64(passed)))
 		rec.tick = tick
 	}
 	return rec.heat
 }
 
 // touch counts a borrow.
-func (rec *record) touch(tick int32) { rec.heat = rec.cool(tick) + 1 }
+func (rec *record) touch(tick int32) {
+	rec.heat = rec.cool(tick) + 1
+	rec.rate++
+}
 
 // perSecond is the recent rate of borrows.
-func (rec *record) perSecond(tick int32) float64 { return float64(rec.cool(tick)) * (1 - keep) }
+func (rec *record) perSecond(tick int32) float64 {
+	rec.cool(tick)
+	return float64(rec.rate) * (1 - keepRate)
+}
 
 // served accounts for a lease that has ended.
 func (rec *record) served(s *server, took time.Duration, weight int) {
