@@ -70,7 +70,9 @@ func (r *Router) server(route catalog.Route) *server {
 		r.housekeep()
 	}
 	s.name = route.Server
-	s.budget = route.Budget
+	if !s.asked {
+		s.budget = route.Budget // else the share's answer is newer
+	}
 	if r.cfg.Share == nil {
 		s.share = orDefault(route.Budget, math.MaxInt32)
 	} else if !s.asked {

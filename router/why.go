@@ -29,14 +29,14 @@ func (r *Router) why(route catalog.Route, p *pool, s *server, v TenantView) stri
 	case p == nil || v.Waiting == 0:
 		return r.calmly(p, s, v)
 	case v.Conns >= v.Limit:
-		return fmt.Sprintf("Slow: all of its %d connections are in use, and %s (limit: FREEHOLD_TENANT_CONNECTIONS).",
-			v.Limit, count(v.Waiting, "request waits", "requests wait"))
+		return fmt.Sprintf("Slow: %s, its limit (FREEHOLD_TENANT_CONNECTIONS), and %s.",
+			count(v.Limit, "connection is in use", "connections are in use"), count(v.Waiting, "request waits", "requests wait"))
 	case s.free(r) <= 0 && s.share < s.budget:
 		return fmt.Sprintf("Slow: this node holds its whole share of server %s, %d of a budget of %d connections, and %s.",
 			v.Server, s.share, s.budget, count(v.Waiting, "request of this tenant waits", "requests of this tenant wait"))
 	case s.free(r) <= 0:
-		return fmt.Sprintf("Slow: server %s is full, all %d connections of its budget are in use, and %s in the queue.",
-			v.Server, s.budget, count(v.Waiting, "request of this tenant waits", "requests of this tenant wait"))
+		return fmt.Sprintf("Slow: server %s is full, its budget of %s is in use, and %s in the queue.",
+			v.Server, count(s.budget, "connection", "connections"), count(v.Waiting, "request of this tenant waits", "requests of this tenant wait"))
 	case p.dials > 0:
 		return fmt.Sprintf("Slow: a connection is being made, which takes %s of late, and %s.",
 			s.dialTime.Round(time.Millisecond/10), count(v.Waiting, "request waits", "requests wait"))
