@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -134,15 +135,10 @@ func TestDocument(t *testing.T) {
 func TestTenantStates(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	set := func(to catalog.State, from ...catalog.State) {
-		t.Helper()
-		_, err := b.Catalog.SetState(t.Context(), b.acme.ID, to, from...)
-		b.OK(err)
-	}
 	call := func() resttest.Answer { return b.client.Do("POST", "/v1/chat/completions", hello) }
 	eventually := func(status int) {
 		t.Helper()
-		b.Until("the node knows", func() bool { return call().Status == status })
+		b.Until(fmt.Sprintf("the node knows, and answers %d", status), func() bool { return call().Status == status })
 	}
 	eventually(200)
 	b.OK(b.Fleet.Suspend(t.Context(), b.acme.ID))
@@ -151,8 +147,8 @@ func TestTenantStates(t *testing.T) {
 	b.client.Do("GET", "/v1/models", "").Refused(403, "tenant_suspended", "")
 	b.OK(b.Fleet.Resume(t.Context(), b.acme.ID))
 	eventually(200)
-	set(catalog.Moving, catalog.Active)
-	eventually(503)
+	paused, err := b.Fleet.Pause(t.Context(), b.acme.ID)
+	b.OK(err)
 	a := call()
 	a.Refused(503, "tenant_moving", "")
 	if a.Header.Get("Retry-After") == "" {
@@ -162,7 +158,7 @@ func TestTenantStates(t *testing.T) {
 	waiting := make(chan resttest.Answer, 1)
 	go func() { waiting <- call() }()
 	time.Sleep(resttest.PauseWait / 4)
-	set(catalog.Active, catalog.Moving)
+	b.OK(paused.Resume(t.Context()))
 	if a := <-waiting; a.Status != 200 {
 		t.Errorf("waited for the move, got %d %s", a.Status, a.Body)
 	}
