@@ -23,7 +23,7 @@ import (
 
 const (
 	minTenants     = 20
-	maxConnections = 1600
+	maxConnections = 3200
 	adminName      = "freehold_admin_bench"
 )
 
