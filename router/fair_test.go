@@ -200,7 +200,8 @@ func TestQueue_RefusesAtOnceWhatWouldBeInVain(t *testing.T) {
 
 func TestQueue_WaitEnds(t *testing.T) {
 	t.Parallel()
-	const patience = 150 * time.Millisecond
+	// Far above what a lease takes: a wait that looks too long is refused at once.
+	const patience = time.Second
 	s := setup(t, 1, func(c *router.Config) { c.ConnsPerTenant, c.QueueWait = 1, patience })
 	id := s.ids[0]
 	soon(t, "a connection there", func() bool { return s.served(t, id) })
