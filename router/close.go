@@ -44,8 +44,11 @@ func (r *Router) drain(p *pool) {
 	select {
 	case <-p.drained:
 	case <-timeout.C:
+		r.mu.Lock()
+		age := p.oldestLease(time.Now())
+		r.mu.Unlock()
 		r.cfg.Logger.Warn("pool still borrowed after the close timeout",
-			"tenant", p.id.String(), "oldest_lease_ms", p.oldestLease(time.Now()).Milliseconds())
+			"tenant", p.id.String(), "oldest_lease_ms", age.Milliseconds())
 	}
 	p.pg.Close()
 

@@ -42,7 +42,7 @@ func (r *Router) keepHouse() {
 }
 
 // letGo closes pools that have had no connection for IdleTimeout: an idle tenant
-// costs its record alone. It holds mu.
+// costs its route alone, and its record when something had failed. It holds mu.
 func (r *Router) letGo() {
 	now := time.Now()
 	for _, id := range r.pools.Keys() { // the least recently used first

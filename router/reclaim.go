@@ -55,11 +55,18 @@ func (r *Router) victim(p *pool) *pool {
 		default:
 			continue
 		}
-		if cost := v.rec.cool(r.tick) / float32(idle*idle); cheapest == nil || cost < least {
+		if cost := r.worth(v); cheapest == nil || cost < least {
 			cheapest, least = v, cost
 		}
 	}
 	return cheapest
+}
+
+// worth is what an idle connection of the pool is worth: its tenant's heat, and
+// the less the more of them are idle. It holds mu; at least one is.
+func (r *Router) worth(p *pool) float32 {
+	idle := p.idle()
+	return p.rec.cool(r.tick) / float32(idle*idle)
 }
 
 // lookLater looks for an idle connection again when one may be old enough. It

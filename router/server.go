@@ -28,7 +28,6 @@ type server struct {
 	confirmed time.Time // when share was asked for last, successfully
 	asked     bool      // share was told once
 	peak      [2]int    // most connections wanted, in this while and the last one
-	gen       int       // counts the times that all connections were dropped
 
 	// holders are the pools that hold tickets, in no order.
 	holders []*pool
@@ -95,7 +94,7 @@ func (s *server) over() int { return s.used - s.closing - s.reclaiming - s.share
 
 // take makes a ticket of the pool's. It holds mu.
 func (r *Router) take(p *pool) *ticket {
-	t := &ticket{pool: p, gen: p.srv.gen, made: time.Now()}
+	t := &ticket{pool: p}
 	p.tickets[t] = struct{}{}
 	p.dials++
 	p.srv.used++

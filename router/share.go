@@ -124,11 +124,10 @@ func (r *Router) cheapest(s *server) *pool {
 	var cheapest *pool
 	var least float32
 	for _, p := range s.holders {
-		idle := p.idle()
-		if idle == 0 {
+		if p.idle() == 0 {
 			continue
 		}
-		if cost := p.rec.cool(r.tick) / float32(idle*idle); cheapest == nil || cost < least {
+		if cost := r.worth(p); cheapest == nil || cost < least {
 			cheapest, least = p, cost
 		}
 	}

@@ -22,8 +22,6 @@ const eofTimeout = 5 * time.Second
 // a second socket for the same one, is refused without waiting.
 type ticket struct {
 	pool *pool
-	gen  int // the server's generation that it was made in
-	made time.Time
 
 	// Guarded by Router.mu:
 	state ticketState
@@ -199,12 +197,8 @@ func (s *socket) bury() {
 func (s *socket) drained(until time.Time) bool {
 	_ = s.SetDeadline(until)
 	_, err := io.Copy(io.Discard, s.Conn)
-	return !pgconn.Timeout(err) && !isTimeout(err)
-}
-
-func isTimeout(err error) bool {
 	timeout, ok := errors.AsType[net.Error](err)
-	return ok && timeout.Timeout()
+	return !ok || !timeout.Timeout()
 }
 
 // awaitBackend returns when the ticket's backend is gone from the server, as the

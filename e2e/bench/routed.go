@@ -86,6 +86,7 @@ func (r *routed) explain(b *bench) {
 }
 
 func (r *routed) close() {
+	// The run may have been interrupted, and this must be done all the same.
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	if err := r.Close(ctx); err != nil {

@@ -34,6 +34,7 @@ type shares struct {
 // newShares needs ask and drop set.
 func newShares(deadAfter time.Duration, log *slog.Logger) *shares {
 	s := &shares{dead: deadAfter, log: log, dropping: map[string]bool{}}
+	// No caller's context: close ends it, after the asks that used it.
 	s.base, s.stop = context.WithCancel(context.Background())
 	return s
 }
