@@ -26,26 +26,19 @@ func (c *Catalog) ServerCA(ctx context.Context, name string) (string, error) {
 }
 
 const (
-	selectServerAt = `select id::text from servers where name = $1 and host = $2 for update`
+	selectServerAt = `select id::text from servers where name = $1 and host = $2 for no key update`
 	updateServer   = `
 update servers
    set region = $2, port = $12, ssl_mode = $3, ssl_root_ca = $4, admin_user = $5, admin_secret = $6,
        secret_key_id = $7, version = $8, max_connections = $9, budget = $10, reserve = $11
  where id = $1`
-
-	// Routes hold what is the server's, and are renewed by epoch: one for all of
-	// its tenants, whose rows are locked before the clock is.
-	lockResidents = `
-select id from tenants where server_id = $1 and state <> 'deleted' order by id for no key update`
-	tickResidents = `
-update tenants set epoch = (select catalog_tick(false)), updated_at = now()
- where server_id = $1 and state <> 'deleted'`
 )
 
 // UpdateServer changes how a server that is known by this name at this host is
-// reached (its port may have changed) and shared; all of the spec is taken as it
-// is. Its tenants get a new epoch, so that every route is renewed. ErrExists when
-// the name is another host's.
+// reached (its port may have changed) and shared. All of the spec is taken as it
+// is, except that placement (from Labels on) which isn't named stays. Its tenants
+// get a new epoch, so that every route is renewed. ErrExists when the name is
+// another host's.
 func (c *Catalog) UpdateServer(ctx context.Context, spec ServerSpec) (Server, error) {
 	if err := spec.validate(); err != nil {
 		return Server{}, fmt.Errorf("update server: %w", err)
@@ -69,16 +62,10 @@ func (c *Catalog) UpdateServer(ctx context.Context, spec ServerSpec) (Server, er
 		if err != nil {
 			return err
 		}
-		for _, sql := range []string{lockResidents, tickResidents} {
-			if _, err := tx.Exec(ctx, sql, id); err != nil {
-				return err
-			}
-		}
-		rows, err := tx.Query(ctx, selectServers+` where s.id = $1`, id)
-		if err != nil {
+		if err := renewResidents(ctx, tx, id); err != nil {
 			return err
 		}
-		s, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Server])
+		s, err = setServer(ctx, tx, id, spec.placement())
 		return err
 	})
 	return s, err

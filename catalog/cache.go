@@ -19,6 +19,11 @@ type CacheConfig struct {
 
 	MaxKeys   int // keys known at once; 20 000
 	MaxRoutes int // routes known at once; 20 000
+
+	// Health is what this node says of itself, written with its heartbeat: a JSON
+	// object of at most 8 kB. It is called once a second, on the goroutine that keeps
+	// the cache true, so it must not wait. Nil: nothing.
+	Health func() []byte
 }
 
 func (cfg CacheConfig) withDefaults() CacheConfig {

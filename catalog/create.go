@@ -8,15 +8,45 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// CreateTenant registers a tenant as provisioning on a server: spec.Server by
-// name, else the least loaded active one (of spec.Region when set). With the
-// same slug still provisioning it returns that row and created=false, so that a
-// killed creation goes on. ErrExists when the slug is taken, ErrNotFound for an
-// unknown server, ErrConflict when none can take it. It makes the secret (32
-// random bytes, base64url), seals it, writes the default configuration too.
-func (c *Catalog) CreateTenant(ctx context.Context, spec TenantSpec) (t Tenant, created bool, err error) {
+// Creation is what CreateTenant made.
+type Creation struct {
+	Tenant Tenant
+	// Token is the tenant's first API key, of scope all: shown now or never. It is
+	// empty when Replayed. Nobody gets in with it before the tenant is active.
+	Token string
+	// Operation is what is left to do, in the caller's hands for its lease; zero
+	// when Claimed or Replayed.
+	Operation Operation
+	Claimed   bool // a ready database was there: the tenant is active
+	Resumed   bool // an earlier creation is gone on with
+	Replayed  bool // the same request made this tenant before
+}
+
+// Onboarding is how a tenant is made that no ready database waits for: by the
+// taker, or, without one, by the next worker.
+type Onboarding struct {
+	Taker
+	Steps  []string // the first is done when CreateTenant returns: row, configuration, key
+	Latest int64    // schema version of the first tenant; others get the fleet's floor
+}
+
+// Target is the schema version that a new tenant begins at, as an operation's args
+// have it.
+type Target struct {
+	Schema int64 `json:"schema"`
+}
+
+// CreateTenant places a tenant, and either claims a ready database for it, in this
+// one transaction, or registers it as provisioning with the operation that makes
+// its database. Row, default configuration and API key are there in either case.
+// With a slug that is provisioning and that nobody works on it goes on with that
+// tenant, under a new key. Errors: ErrExists when the slug is taken, *Busy while
+// another worker makes it, ErrNotFound for an unknown server, *Full when none can
+// take it, ErrMismatch.
+func (c *Catalog) CreateTenant(ctx context.Context, spec TenantSpec, o Onboarding) (made Creation, err error) {
 	if spec.Name == "" {
 		spec.Name = spec.Slug
 	}
@@ -24,71 +54,218 @@ func (c *Catalog) CreateTenant(ctx context.Context, spec TenantSpec) (t Tenant, 
 	if spec.Labels == nil {
 		spec.Labels = map[string]string{}
 	}
+	if spec.Pin == nil {
+		spec.Pin = map[string]string{}
+	}
+	spec.Actor = orDefault(spec.Actor, "unknown")
 	if err := spec.validate(); err != nil {
-		return Tenant{}, false, fmt.Errorf("create tenant: %w", err)
+		return Creation{}, fmt.Errorf("create tenant: %w", err)
 	}
-	err = pgx.BeginFunc(ctx, c.writer, func(tx pgx.Tx) error {
-		t, created, err = c.createTenant(ctx, tx, spec)
-		return err
-	})
+	for try := 1; ; try++ {
+		err = pgx.BeginFunc(ctx, c.writer, func(tx pgx.Tx) error {
+			made, err = c.createTenant(ctx, tx, spec, o)
+			return err
+		})
+		var pg *pgconn.PgError
+		if !errors.As(err, &pg) || pg.Code != uniqueViolation || try == 3 {
+			break // else another process was quicker: what it wrote is visible now
+		}
+	}
 	if err != nil {
-		return Tenant{}, false, wrap("create tenant", err)
+		return Creation{}, wrap("create tenant", err)
 	}
-	return t, created, nil
+	return made, nil
+}
+
+func (c *Catalog) createTenant(ctx context.Context, tx pgx.Tx, spec TenantSpec, o Onboarding) (Creation, error) {
+	if made, err := replayed(ctx, tx, spec); err != nil || made.Replayed {
+		return made, err
+	}
+	// First, so that a creation goes on although its server takes no new tenants.
+	made, err := resumeCreation(ctx, tx, spec, o)
+	if err != nil || made.Resumed {
+		return made, err
+	}
+	version, err := floor(ctx, tx)
+	if err != nil {
+		return Creation{}, err
+	}
+	switch {
+	case version == 0:
+		version = o.Latest
+	case version > o.Latest:
+		return Creation{}, fmt.Errorf("create tenant: the fleet is at schema %d, this binary's latest is %d: %w",
+			version, o.Latest, ErrConflict)
+	}
+	at, err := place(ctx, tx, spec)
+	if err != nil {
+		return Creation{}, err
+	}
+	id, claimed, err := claimReady(ctx, tx, spec, at, version)
+	if err != nil {
+		return Creation{}, err
+	}
+	if !claimed {
+		if at.onlyReady {
+			return Creation{}, fmt.Errorf("create tenant: server %s is full: %w", at.name, ErrConflict)
+		}
+		if id, err = c.registerTenant(ctx, tx, spec, at); err != nil {
+			return Creation{}, err
+		}
+	}
+	made = Creation{Claimed: claimed}
+	if _, err := tx.Exec(ctx, insertTenantConfig, id); err != nil {
+		return Creation{}, err
+	}
+	if made.Token, err = firstKey(ctx, tx, id); err != nil {
+		return Creation{}, err
+	}
+	if claimed {
+		err = welcome(ctx, tx, id)
+	} else {
+		made.Operation, err = beginOnboarding(ctx, tx, id, spec, o, version)
+	}
+	if err != nil {
+		return Creation{}, err
+	}
+	if _, err := tx.Exec(ctx, tickTenant, id); err != nil {
+		return Creation{}, err
+	}
+	made.Tenant, err = queryTenant(ctx, tx, selectTenant+` where t.id = $1`, id)
+	return made, err
+}
+
+const selectRequested = `
+select id, request_hash = $2 as same, created_at > now() - interval '1 day' as fresh, state
+  from tenants where request_key = $1 for no key update`
+
+const forgetRequest = `update tenants set request_key = null, request_hash = null where id = $1`
+
+// replayed finds the tenant that the same request has made before.
+func replayed(ctx context.Context, tx pgx.Tx, spec TenantSpec) (Creation, error) {
+	if spec.RequestKey == "" {
+		return Creation{}, nil
+	}
+	var (
+		id          TenantID
+		same, fresh bool
+		state       State
+	)
+	err := tx.QueryRow(ctx, selectRequested, spec.RequestKey, spec.RequestHash).Scan(&id, &same, &fresh, &state)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return Creation{}, nil
+	case err != nil:
+		return Creation{}, err
+	case !fresh:
+		_, err := tx.Exec(ctx, forgetRequest, id)
+		return Creation{}, err
+	case !same:
+		return Creation{}, fmt.Errorf("create tenant: %w", ErrMismatch)
+	case state == Provisioning:
+		return Creation{}, nil // it is gone on with, by its slug
+	}
+	t, err := queryTenant(ctx, tx, selectTenant+` where t.id = $1`, id)
+	return Creation{Tenant: t, Replayed: true}, err
+}
+
+const (
+	lockSlug = `select id, state from tenants where slug = $1 and state <> 'deleted' for no key update`
+
+	selectOnboarding = ` where o.tenant = $1 and o.kind = 'onboard' order by o.id desc limit 1`
+)
+
+// resumeCreation goes on with the tenant of the slug as long as it is provisioning.
+func resumeCreation(ctx context.Context, tx pgx.Tx, spec TenantSpec, by Onboarding) (Creation, error) {
+	var id TenantID
+	var state State
+	err := tx.QueryRow(ctx, lockSlug, spec.Slug).Scan(&id, &state)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Creation{}, nil
+	}
+	if err != nil {
+		return Creation{}, err
+	}
+	if state != Provisioning {
+		return Creation{}, fmt.Errorf("create tenant: slug: %w", ErrExists)
+	}
+	made := Creation{Resumed: true}
+	o, err := readOperation(ctx, tx, selectOnboarding, id)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows): // of a release that had no operations
+		made.Operation, err = beginOnboarding(ctx, tx, id, spec, by, by.Latest)
+	case err != nil:
+	case o.State == OperationDone || o.State == OperationCancelled:
+		err = fmt.Errorf("create tenant: its onboarding %s is %s: %w", o.ID, o.State, ErrConflict)
+	case by.Worker == "":
+		err = &Busy{o}
+	default:
+		made.Operation, err = takeIn(ctx, tx, o.ID, by.Taker)
+	}
+	if err != nil {
+		return Creation{}, err
+	}
+	if made.Token, err = firstKey(ctx, tx, id); err != nil {
+		return Creation{}, err
+	}
+	if _, err := tx.Exec(ctx, tickTenant, id); err != nil {
+		return Creation{}, err
+	}
+	made.Tenant, err = queryTenant(ctx, tx, selectTenant+` where t.id = $1`, id)
+	return made, err
 }
 
 const insertTenant = `
-insert into tenants (id, slug, name, email, plan, labels, region, state, server_id, database, role,
-                     secret, secret_key_id, epoch)
-values ($1, $2, $3, $4, $5, $6, $7, 'provisioning', $8, $9, $9, $10, $11, 0)
-on conflict (slug) where state <> 'deleted' do nothing`
+insert into tenants (id, slug, name, email, plan, labels, pin, region, state, server_id, database, role,
+                     secret, secret_key_id, epoch, request_key, request_hash)
+values ($1, $2, $3, $4, $5, $6, $7, $8, 'provisioning', $9, $10, $10, $11, $12, 0, nullif($13, ''), $14)`
 
 const insertTenantConfig = `insert into tenant_config (tenant) values ($1)`
 
-func (c *Catalog) createTenant(ctx context.Context, tx pgx.Tx, spec TenantSpec) (t Tenant, created bool, err error) {
-	// First, so that a creation goes on although its server takes no new tenants.
-	switch t, err := tenantBeingMade(ctx, tx, spec.Slug); {
-	case err == nil:
-		return t, false, nil
-	case !errors.Is(err, ErrNotFound):
-		return Tenant{}, false, err
-	}
-	server, err := place(ctx, tx, spec)
-	if err != nil {
-		return Tenant{}, false, err
-	}
+func (c *Catalog) registerTenant(ctx context.Context, tx pgx.Tx, spec TenantSpec, at placement) (TenantID, error) {
 	id := NewTenantID()
 	sealed, keyID, err := c.keyset.Seal([]byte(newPassword()), tenantAAD(id))
 	if err != nil {
-		return Tenant{}, false, err
+		return id, err
 	}
-	tag, err := tx.Exec(ctx, insertTenant, id, spec.Slug, spec.Name, spec.Email, spec.Plan, spec.Labels,
-		orDefault(spec.Region, server.region), server.id, id.DatabaseName(), sealed, keyID)
-	if err != nil {
-		return Tenant{}, false, err
-	}
-	if tag.RowsAffected() == 0 {
-		// Another process was quicker; what it wrote is visible now.
-		t, err := tenantBeingMade(ctx, tx, spec.Slug)
-		return t, false, err
-	}
-	if _, err := tx.Exec(ctx, insertTenantConfig, id); err != nil {
-		return Tenant{}, false, err
-	}
-	if t, err = queryTenant(ctx, tx, selectTenant+` where t.id = $1`, id); err != nil {
-		return Tenant{}, false, err
-	}
-	err = tx.QueryRow(ctx, tickTenant, id).Scan(&t.Epoch)
-	return t, true, err
+	_, err = tx.Exec(ctx, insertTenant, id, spec.Slug, spec.Name, spec.Email, spec.Plan, spec.Labels, spec.Pin,
+		orDefault(spec.Region, at.region), at.id, id.DatabaseName(), sealed, keyID, spec.RequestKey, spec.RequestHash)
+	return id, err
 }
 
-// tenantBeingMade is the tenant of the slug as long as it is provisioning.
-func tenantBeingMade(ctx context.Context, tx pgx.Tx, slug string) (Tenant, error) {
-	t, err := queryTenant(ctx, tx, selectTenant+` where t.slug = $1 and t.state <> 'deleted'`, slug)
-	if err == nil && t.State != Provisioning {
-		return Tenant{}, fmt.Errorf("create tenant: slug: %w", ErrExists)
+const recordFirstStep = `
+update operation_steps set state = 'done', started_at = now(), ended_at = clock_timestamp() where operation = $1 and n = 1`
+
+// beginOnboarding writes the operation, in its creator's hands.
+func beginOnboarding(ctx context.Context, tx pgx.Tx, id TenantID, spec TenantSpec, by Onboarding, version int64) (Operation, error) {
+	o, err := beginOperation(ctx, tx, OperationSpec{
+		Kind: KindOnboard, Tenant: id, Actor: spec.Actor, Args: Target{version}, Steps: by.Steps,
+	})
+	if err != nil {
+		return o, err
 	}
-	return t, err
+	if _, err := tx.Exec(ctx, recordFirstStep, o.ID); err != nil {
+		return o, err
+	}
+	if by.Worker == "" {
+		return readOperation(ctx, tx, ` where o.id = $1`, o.ID)
+	}
+	return takeIn(ctx, tx, o.ID, by.Taker)
+}
+
+// firstKeyName is the name of the key that a tenant is made with.
+const firstKeyName = "first"
+
+const deleteFirstKeys = `delete from api_keys where tenant = $1 and name = $2`
+
+// firstKey makes the tenant's first key. What an earlier try made nobody has seen.
+func firstKey(ctx context.Context, tx pgx.Tx, id TenantID) (token string, err error) {
+	if _, err := tx.Exec(ctx, deleteFirstKeys, id, firstKeyName); err != nil {
+		return "", err
+	}
+	keyID, token := newToken()
+	_, err = tx.Exec(ctx, insertKey, keyID, id, firstKeyName, hashToken(token), []string{ScopeAll}, nil)
+	return token, err
 }
 
 // newPassword is 32 random bytes in 43 characters that need no quoting.
@@ -96,39 +273,4 @@ func newPassword() string {
 	var b [32]byte
 	rand.Read(b[:]) // never fails: it ends the process instead
 	return base64.RawURLEncoding.EncodeToString(b[:])
-}
-
-type placement struct{ id, region string }
-
-const selectNamedServer = `select id::text, region, state from servers where name = $1`
-
-// Load is tenants for each connection of the budget, so that a server twice as
-// large takes twice as many.
-const selectLeastLoaded = `
-select s.id::text, s.region
-  from servers s left join tenants t on t.server_id = s.id and t.state <> 'deleted'
- where s.state = 'active' and ($1 = '' or s.region = $1)
- group by s.id order by count(t.id)::float8 / s.budget, s.name limit 1`
-
-func place(ctx context.Context, tx pgx.Tx, spec TenantSpec) (p placement, err error) {
-	if spec.Server == "" {
-		err = tx.QueryRow(ctx, selectLeastLoaded, spec.Region).Scan(&p.id, &p.region)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return p, fmt.Errorf("create tenant: no active server (region %q): %w", spec.Region, ErrConflict)
-		}
-		return p, err
-	}
-	var state string
-	err = tx.QueryRow(ctx, selectNamedServer, spec.Server).Scan(&p.id, &p.region, &state)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return p, fmt.Errorf("create tenant: server %s: %w", spec.Server, ErrNotFound)
-	case err != nil:
-		return p, err
-	case state != "active":
-		return p, fmt.Errorf("create tenant: server %s is %s: %w", spec.Server, state, ErrConflict)
-	case spec.Region != "" && spec.Region != p.region:
-		return p, invalid(wrong("region", "server %s is in %q", spec.Server, p.region))
-	}
-	return p, nil
 }

@@ -10,6 +10,13 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrConflict is returned when the row's state forbids the change.
 	ErrConflict = errors.New("state forbids it")
+	// ErrLost is returned to a worker whose operation another one has taken, or
+	// that has ended: it must stop.
+	ErrLost = errors.New("the operation is another worker's by now")
+	// ErrCancelled is returned to a worker whose operation somebody asked to cancel.
+	ErrCancelled = errors.New("the operation is to be cancelled")
+	// ErrMismatch is returned when an Idempotency-Key comes again with another request.
+	ErrMismatch = errors.New("the Idempotency-Key was used for another request")
 	// ErrInvalid is wrapped by every refusal of an argument; the text names it.
 	ErrInvalid = errors.New("invalid")
 	// ErrInvalidKey is the one answer to a missing, malformed, unknown, expired
@@ -24,4 +31,9 @@ var (
 	// ErrNotMigrated is returned by Open when the catalog's schema is missing or
 	// older than this binary's.
 	ErrNotMigrated = errors.New("the catalog's schema does not fit this binary: run freehold catalog migrate")
+	// ErrSignature is returned when a signature isn't the key's over these bytes.
+	ErrSignature = errors.New("the signature does not fit")
+	// ErrSealBroken is returned for a sealed stream that is changed, cut short, of
+	// another owner or sealed with another key.
+	ErrSealBroken = errors.New("sealed with another key, for another owner, changed or cut short")
 )

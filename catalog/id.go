@@ -42,7 +42,9 @@ func (id TenantID) MarshalText() ([]byte, error) { return []byte(id.String()), n
 
 // DatabaseName returns t_<hex>, the name of the tenant's database and of its
 // login role. It tells nothing of the tenant: every role can list databases.
-func (id TenantID) DatabaseName() string { return "t_" + hex.EncodeToString(id.u[:]) }
+func (id TenantID) DatabaseName() string { return databasePrefix + hex.EncodeToString(id.u[:]) }
+
+const databasePrefix = "t_"
 
 // UUIDValue lets pgx write the id.
 func (id TenantID) UUIDValue() (pgtype.UUID, error) {

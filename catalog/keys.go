@@ -46,12 +46,11 @@ func (c *Catalog) CreateKey(ctx context.Context, id TenantID, spec KeySpec) (key
 	slices.Sort(scopes)
 	scopes = slices.Compact(scopes)
 	keyID, token := newToken()
-	hash := sha256.Sum256([]byte(token))
 	_, err = c.changeTenant(ctx, "create key", id, func(tx pgx.Tx, state State) (bool, error) {
 		if state == Deleting {
 			return false, fmt.Errorf("create key: tenant is deleting: %w", ErrConflict)
 		}
-		rows, err := tx.Query(ctx, insertKey, keyID, id, spec.Name, hash[:], scopes, spec.ExpiresAt)
+		rows, err := tx.Query(ctx, insertKey, keyID, id, spec.Name, hashToken(token), scopes, spec.ExpiresAt)
 		if err != nil {
 			return false, err
 		}
@@ -62,6 +61,12 @@ func (c *Catalog) CreateKey(ctx context.Context, id TenantID, spec KeySpec) (key
 		return Key{}, "", err
 	}
 	return key, token, nil
+}
+
+// hashToken is what the catalog keeps of a key.
+func hashToken(token string) []byte {
+	hash := sha256.Sum256([]byte(token))
+	return hash[:]
 }
 
 const selectKeys = `

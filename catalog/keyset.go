@@ -1,29 +1,40 @@
 package catalog
 
 import (
-	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
-	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
-// maxKeysetBytes bounds what ReadKeyset takes in; a keyset of a hundred keys has
-// some 30 kB.
-const maxKeysetBytes = 1 << 20
-
-// Keyset is the master key: it seals and opens secrets (tink AEAD). It is safe
-// for concurrent use.
+// Keyset is the master key: it seals and opens secrets (tink AEAD), and signs. It
+// has one primary key, which seals, and those that were primary before, which
+// open what old backups hold. One that was read from a file learns the keys that
+// are added to that file. It is safe for concurrent use.
 type Keyset struct {
+	path string // of its file; empty: in memory alone
+	now  atomic.Pointer[keys]
+
+	mu    sync.Mutex // guards what follows, and every change of now and of the file
+	stamp stamp      // of the file as last read
+	// When the file was last looked at: because it may have changed, and because
+	// something was sealed with a key that isn't known.
+	looked, missed time.Time
+}
+
+// keys is what a keyset holds at a moment. It is never changed.
+type keys struct {
 	handle  *keyset.Handle
 	aead    tink.AEAD
 	primary int64
+	ids     []int64 // of the enabled ones, in the order in which they were added
 }
 
 // NewKeyset makes a fresh keyset (AES-256-GCM).
@@ -32,99 +43,85 @@ func NewKeyset() (*Keyset, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make keyset: %w", err)
 	}
-	return newKeyset(handle)
+	now, err := newKeys(handle)
+	if err != nil {
+		return nil, err
+	}
+	k := &Keyset{}
+	k.now.Store(now)
+	return k, nil
 }
 
-func newKeyset(handle *keyset.Handle) (*Keyset, error) {
+func newKeys(handle *keyset.Handle) (*keys, error) {
 	a, err := aead.New(handle)
 	if err != nil {
 		return nil, fmt.Errorf("use keyset: %w", err)
 	}
-	return &Keyset{handle: handle, aead: a, primary: int64(handle.KeysetInfo().GetPrimaryKeyId())}, nil
+	now := &keys{handle: handle, aead: a, primary: int64(handle.KeysetInfo().GetPrimaryKeyId())}
+	for i := range handle.Len() {
+		entry, err := handle.Entry(i)
+		if err != nil {
+			return nil, fmt.Errorf("use keyset: %w", err)
+		}
+		if entry.KeyStatus() == keyset.Enabled {
+			now.ids = append(now.ids, int64(entry.KeyID()))
+		}
+	}
+	return now, nil
 }
 
-// ReadKeyset reads a keyset file (mode 0600 at most, else an error).
-func ReadKeyset(path string) (*Keyset, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("read keyset: %w", err)
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("read keyset: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("read keyset: %s is not a regular file", path)
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, fmt.Errorf("read keyset: %s has mode %04o: others could read it, make it 0600", path, mode)
-	}
-	text, err := io.ReadAll(io.LimitReader(file, maxKeysetBytes))
-	if err != nil {
-		return nil, fmt.Errorf("read keyset: %w", err)
-	}
-	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(text)))
-	if err != nil {
-		// The parser's error could quote the file, so it isn't wrapped.
-		return nil, fmt.Errorf("read keyset: %s is not a tink keyset in JSON", path)
-	}
-	return newKeyset(handle)
-}
+func (k *keys) has(id int64) bool { return slices.Contains(k.ids, id) }
 
-// Write writes the keyset to a new file, mode 0600, which is whole and on the disk
-// or isn't there at all. It never overwrites: fs.ErrExist.
-func (k *Keyset) Write(path string) error {
-	var text bytes.Buffer
-	if err := insecurecleartextkeyset.Write(k.handle, keyset.NewJSONWriter(&text)); err != nil {
-		return fmt.Errorf("write keyset: %w", err)
-	}
-	if err := writeNew(path, text.Bytes()); err != nil {
-		return fmt.Errorf("write keyset: %w", err)
-	}
-	return nil
-}
+// newest is the key that was added last.
+func (k *keys) newest() int64 { return k.ids[len(k.ids)-1] }
 
-// writeNew writes beside path and then gives the file its name: a link, unlike a
-// rename, fails when somebody else has made that name meanwhile. Losing the master
-// key loses every credential, so file and name are on the disk when it returns.
-func writeNew(path string, text []byte) error {
-	dir := filepath.Dir(path)
-	file, err := os.CreateTemp(dir, ".keyset-*") // mode 0600
-	if err != nil {
-		return err
+// KeyIDs lists the keys that this keyset opens with, as its file has them now
+// (looked at once a second at most). The primary comes first.
+func (k *Keyset) KeyIDs() []int64 {
+	now := k.current()
+	list := []int64{now.primary}
+	for _, id := range now.ids {
+		if id != now.primary {
+			list = append(list, id)
+		}
 	}
-	defer func() { _ = os.Remove(file.Name()) }()
-	_, err = file.Write(text)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(file.Name(), path); err != nil {
-		return err
-	}
-	folder, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	return list
 }
 
 // Seal encrypts, bound to aad; keyID is the version of the key used.
 func (k *Keyset) Seal(plain []byte, aad string) (sealed []byte, keyID int64, err error) {
-	sealed, err = k.aead.Encrypt(plain, []byte(aad))
+	now := k.current()
+	sealed, err = now.aead.Encrypt(plain, []byte(aad))
 	if err != nil {
 		return nil, 0, fmt.Errorf("seal secret: %w", err)
 	}
-	return sealed, k.primary, nil
+	return sealed, now.primary, nil
 }
 
-// Open decrypts what Seal made with the same aad.
+// Open decrypts what Seal made with the same aad. When it was sealed with a key
+// that isn't known, the file is looked at once more.
 func (k *Keyset) Open(sealed []byte, aad string) ([]byte, error) {
-	plain, err := k.aead.Decrypt(sealed, []byte(aad))
+	now := k.now.Load()
+	if id, ok := sealedWith(sealed); ok && !now.has(id) {
+		now = k.missing()
+	}
+	plain, err := now.aead.Decrypt(sealed, []byte(aad))
 	if err != nil {
 		return nil, errors.New("open secret: sealed with another key, for another owner, or changed")
 	}
 	return plain, nil
+}
+
+// tinkPrefix begins what a key of tink's own output prefix sealed; the key's id,
+// big-endian, comes behind it (developers.google.com/tink/wire-format).
+const tinkPrefix = 0x01
+
+// sealedWith reads which key sealed a text.
+func sealedWith(sealed []byte) (keyID int64, ok bool) {
+	if len(sealed) < 5 || sealed[0] != tinkPrefix {
+		return 0, false
+	}
+	return int64(binary.BigEndian.Uint32(sealed[1:5])), true
 }
 
 // What each secret is bound to, so that a sealed one moved to another row

@@ -86,14 +86,21 @@ func (b *bench) tenant(slug string) catalog.Tenant {
 		b.ok(err)
 		b.server("pg-1")
 	}
-	t, created, err := b.cat.CreateTenant(b.Context(), catalog.TenantSpec{Slug: slug})
+	made, err := b.cat.CreateTenant(b.Context(), catalog.TenantSpec{Slug: slug}, here())
 	b.ok(err)
-	if !created {
+	if made.Resumed || made.Claimed {
 		b.Fatalf("tenant %s was there", slug)
 	}
-	_, err = b.cat.SetState(b.Context(), t.ID, catalog.Active, catalog.Provisioning)
-	b.ok(err)
-	return t
+	b.ok(b.cat.ActivateTenant(b.Context(), made.Tenant.ID))
+	b.ok(b.cat.EndOperation(b.Context(), made.Operation, catalog.OperationDone, "", 0))
+	return made.Tenant
+}
+
+// here is how a test onboards: by itself.
+func here() catalog.Onboarding {
+	return catalog.Onboarding{
+		Taker: catalog.Taker{Worker: "test", Lease: time.Minute}, Steps: []string{"register", "make"}, Latest: 1,
+	}
 }
 
 func (b *bench) key(id catalog.TenantID, scopes ...string) (catalog.Key, string) {

@@ -50,7 +50,7 @@ func wrap(op string, err error) error {
 
 func isOurs(err error) bool {
 	for _, ours := range []error{ErrNotFound, ErrExists, ErrConflict, ErrInvalid, ErrInvalidKey,
-		ErrUnavailable, ErrWrongMasterKey, ErrNotMigrated, errStatement} {
+		ErrUnavailable, ErrWrongMasterKey, ErrNotMigrated, ErrLost, ErrCancelled, ErrMismatch, ErrSealBroken, errStatement} {
 		if errors.Is(err, ours) {
 			return true
 		}

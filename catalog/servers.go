@@ -17,7 +17,8 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`
 
 // AddServer registers a server that tenants can be placed on; ErrExists when the
 // name is taken. Zero means: port 5432, ssl_mode verify-full, a tenth of
-// max_connections (at least 3) in reserve for admins, the rest as budget.
+// max_connections (at least 3) in reserve for admins, the rest as budget; no
+// ready databases, as many databases as come back from a crash within 120 s.
 func (c *Catalog) AddServer(ctx context.Context, spec ServerSpec) (Server, error) {
 	spec.Port = orDefault(spec.Port, 5432)
 	spec.SSLMode = orDefault(spec.SSLMode, "verify-full")
@@ -39,39 +40,89 @@ func (c *Catalog) AddServer(ctx context.Context, spec ServerSpec) (Server, error
 		if err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, selectServers+` where s.id = $1`, id)
-		if err != nil {
-			return err
-		}
-		s, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Server])
+		s, err = setServer(ctx, tx, id, spec.placement())
 		return err
 	})
 	return s, err
 }
 
+// A ready database that is being made or dropped is a database, too.
 const selectServers = `
 select s.id::text, s.name, s.region, s.host, s.port, s.ssl_mode, s.admin_user, s.version,
-       s.max_connections, s.budget, s.reserve, s.state, s.created_at,
-       (select count(*) from tenants t where t.server_id = s.id and t.state <> 'deleted') as tenants
-  from servers s`
+       s.max_connections, s.budget, s.reserve, s.state, s.labels, s.plans, s.ready, s.max_databases,
+       s.max_recovery_s, s.disk_bytes, s.used_bytes, s.files, s.files_a_database, s.sync_method,
+       s.measured_at, s.created_at, t.tenants, t.tenants + r.made as databases, r.ready_now
+  from servers s
+ cross join lateral (select count(*) as tenants from tenants where server_id = s.id and state <> 'deleted') t
+ cross join lateral (select count(*) as made, count(*) filter (where state = 'ready') as ready_now
+                       from ready_databases where server_id = s.id) r`
 
 // Servers lists by name.
 func (c *Catalog) Servers(ctx context.Context) ([]Server, error) {
-	rows, err := c.writer.Query(ctx, selectServers+` order by s.name`)
-	if err != nil {
-		return nil, wrap("list servers", err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[Server])
+	list, err := queryServers(ctx, c.writer, selectServers+` order by s.name`)
 	return list, wrap("list servers", err)
 }
 
-const deleteServer = `delete from servers where name = $1`
+// Server reads one by name. ErrNotFound.
+func (c *Catalog) Server(ctx context.Context, name string) (Server, error) {
+	s, err := queryServer(ctx, c.writer, selectServers+` where s.name = $1`, name)
+	return s, wrap("read server", err)
+}
+
+func queryServers(ctx context.Context, q querier, sql string, args ...any) ([]Server, error) {
+	rows, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[Server])
+	for i := range list {
+		list[i].predict()
+	}
+	return list, err
+}
+
+func queryServer(ctx context.Context, q querier, sql string, args ...any) (Server, error) {
+	list, err := queryServers(ctx, q, sql, args...)
+	if err == nil && len(list) == 0 {
+		err = pgx.ErrNoRows
+	}
+	if err != nil {
+		return Server{}, err
+	}
+	return list[0], nil
+}
+
+const (
+	lockServerToRemove = `
+select id::text, state from servers where name = $1 for update`
+	countMade   = `select count(*) from ready_databases where server_id = $1`
+	forgetReady = `delete from ready_databases where server_id = $1`
+
+	deleteServer = `delete from servers where id = $1`
+)
 
 // RemoveServer refuses with ErrConflict while tenants live there, also deleted
-// ones whose rows are kept.
+// ones whose rows are kept, and while it has ready databases: those are dropped
+// first. Of a server that is down they are forgotten, since nobody can drop them.
 func (c *Catalog) RemoveServer(ctx context.Context, name string) error {
 	return c.changePlatform(ctx, "remove server", func(tx pgx.Tx) error {
-		return deleteOne(ctx, tx, deleteServer, name, "tenants live there")
+		var id, state string
+		if err := tx.QueryRow(ctx, lockServerToRemove, name).Scan(&id, &state); err != nil {
+			return err
+		}
+		var made int
+		if err := tx.QueryRow(ctx, countMade, id).Scan(&made); err != nil {
+			return err
+		}
+		switch {
+		case made > 0 && state != ServerDown:
+			return fmt.Errorf("%w: it has ready databases (%d): set ready to 0 and wait until they are dropped", ErrConflict, made)
+		case made > 0:
+			if _, err := tx.Exec(ctx, forgetReady, id); err != nil {
+				return err
+			}
+		}
+		return deleteOne(ctx, tx, deleteServer, id, "tenants live there")
 	})
 }
 

@@ -45,6 +45,42 @@ func (c *Catalog) SetState(ctx context.Context, id TenantID, to State, from ...S
 	})
 }
 
+// ActivateTenant ends a tenant's creation: it is active, and its welcome mail is
+// owed. Twice is once; ErrConflict in a state that isn't provisioning or active.
+func (c *Catalog) ActivateTenant(ctx context.Context, id TenantID) error {
+	_, err := c.changeTenant(ctx, "activate tenant", id, func(tx pgx.Tx, state State) (bool, error) {
+		switch state {
+		case Active:
+			return false, nil
+		case Provisioning:
+		default:
+			return false, fmt.Errorf("activate tenant: it is %s: %w", state, ErrConflict)
+		}
+		if _, err := tx.Exec(ctx, updateState, id, Active, []State{Provisioning}); err != nil {
+			return false, err
+		}
+		return true, welcome(ctx, tx, id)
+	})
+	return err
+}
+
+const selectWelcome = `
+select t.email, k.id from tenants t join api_keys k on k.tenant = t.id and k.name = $2
+ where t.id = $1 and t.email <> '' order by k.created_at limit 1`
+
+// welcome owes a new tenant its first mail, when it has an address.
+func welcome(ctx context.Context, tx pgx.Tx, id TenantID) error {
+	var recipient, key string
+	err := tx.QueryRow(ctx, selectWelcome, id, firstKeyName).Scan(&recipient, &key)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return insertMail(ctx, tx, id, "welcome", recipient, map[string]any{"key": key})
+}
+
 const updateSchemaVersion = `
 update tenants set schema_version = $2 where id = $1 and schema_version <> $2`
 

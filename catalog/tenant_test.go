@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,11 +16,12 @@ func TestCreateTenant_resumes(t *testing.T) {
 	b := setup(t)
 	b.server("pg-1")
 	spec := catalog.TenantSpec{Slug: "acme", Name: "Acme", Email: "a@acme.test", Labels: map[string]string{"tier": "gold"}}
-	first, created, err := b.cat.CreateTenant(t.Context(), spec)
+	made, err := b.cat.CreateTenant(t.Context(), spec, here())
 	b.ok(err)
-	if !created || first.State != catalog.Provisioning || first.Server != "pg-1" || first.Epoch == 0 ||
+	first := made.Tenant
+	if made.Resumed || made.Token == "" || made.Operation.State != catalog.OperationRunning || first.State != catalog.Provisioning || first.Server != "pg-1" || first.Epoch == 0 ||
 		first.Database != first.ID.DatabaseName() || first.Plan != "standard" {
-		t.Errorf("created %v: %+v", created, first)
+		t.Errorf("created %+v", made)
 	}
 	cfg, err := b.cat.TenantConfig(t.Context(), first.ID)
 	b.ok(err)
@@ -27,14 +29,23 @@ func TestCreateTenant_resumes(t *testing.T) {
 		cfg.PIIMode != "restore" || !cfg.PIIDetectionEnabled || !cfg.AuditLogEnabled || cfg.PredictionLogRetentionDays != 90 {
 		t.Errorf("defaults are %+v", cfg)
 	}
-	again, created, err := b.cat.CreateTenant(t.Context(), spec)
-	b.ok(err)
-	if created || again.ID != first.ID || again.Epoch != first.Epoch {
-		t.Errorf("resumed %v: %+v", created, again)
+	_, err = b.cat.CreateTenant(t.Context(), spec, here())
+	if busy, ok := errors.AsType[*catalog.Busy](err); !ok || busy.Operation.ID != made.Operation.ID {
+		t.Errorf("while somebody is at it: %v", err)
 	}
-	_, err = b.cat.SetState(t.Context(), first.ID, catalog.Active, catalog.Provisioning)
+	b.ok(b.cat.EndOperation(t.Context(), made.Operation, catalog.OperationFailed, "tried", 0))
+	again, err := b.cat.CreateTenant(t.Context(), spec, here())
 	b.ok(err)
-	_, _, err = b.cat.CreateTenant(t.Context(), spec)
+	if !again.Resumed || again.Tenant.ID != first.ID || again.Operation.ID != made.Operation.ID || again.Token == made.Token {
+		t.Errorf("resumed %+v", again)
+	}
+	keys, err := b.cat.Keys(t.Context(), first.ID)
+	b.ok(err)
+	if len(keys) != 1 {
+		t.Errorf("%d keys after two tries", len(keys))
+	}
+	b.ok(b.cat.ActivateTenant(t.Context(), first.ID))
+	_, err = b.cat.CreateTenant(t.Context(), spec, here())
 	b.is(err, catalog.ErrExists)
 }
 
@@ -48,15 +59,18 @@ func TestCreateTenant_onceUnderConcurrency(t *testing.T) {
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
-			tenant, created, err := b.cat.CreateTenant(t.Context(), catalog.TenantSpec{Slug: "acme"})
+			one, err := b.cat.CreateTenant(t.Context(), catalog.TenantSpec{Slug: "acme"}, here())
 			mu.Lock()
 			defer mu.Unlock()
-			if err != nil {
-				t.Error(err)
-			}
-			ids[tenant.ID]++
-			if created {
+			busy, others := errors.AsType[*catalog.Busy](err)
+			switch {
+			case err == nil:
 				made++
+				ids[one.Tenant.ID]++
+			case others:
+				ids[busy.Operation.TenantID]++
+			default:
+				t.Error(err)
 			}
 		})
 	}
@@ -69,7 +83,7 @@ func TestCreateTenant_onceUnderConcurrency(t *testing.T) {
 func TestCreateTenant_placement(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	_, _, err := b.cat.CreateTenant(t.Context(), catalog.TenantSpec{Slug: "acme"})
+	_, err := b.cat.CreateTenant(t.Context(), catalog.TenantSpec{Slug: "acme"}, here())
 	b.is(err, catalog.ErrConflict)
 
 	for _, s := range []catalog.ServerSpec{
@@ -81,21 +95,21 @@ func TestCreateTenant_placement(t *testing.T) {
 	}
 	on := map[string]int{}
 	for range 8 {
-		tenant, _, err := b.cat.CreateTenant(t.Context(), catalog.TenantSpec{Slug: unique("t"), Region: "eu"})
+		made, err := b.cat.CreateTenant(t.Context(), catalog.TenantSpec{Slug: unique("t"), Region: "eu"}, here())
 		b.ok(err)
-		on[tenant.Server]++
+		on[made.Tenant.Server]++
 	}
 	if on["small"] != 2 || on["large"] != 6 {
 		t.Errorf("placed by load: %v", on)
 	}
-	tenant, _, err := b.cat.CreateTenant(t.Context(), catalog.TenantSpec{Slug: "us", Server: "us-1"})
+	made, err := b.cat.CreateTenant(t.Context(), catalog.TenantSpec{Slug: "us", Server: "us-1"}, here())
 	b.ok(err)
-	if tenant.Region != "us" {
+	if tenant := made.Tenant; tenant.Region != "us" {
 		t.Errorf("region is %q, want the server's", tenant.Region)
 	}
-	_, _, err = b.cat.CreateTenant(t.Context(), catalog.TenantSpec{Slug: "other", Server: "us-1", Region: "eu"})
+	_, err = b.cat.CreateTenant(t.Context(), catalog.TenantSpec{Slug: "other", Server: "us-1", Region: "eu"}, here())
 	b.is(err, catalog.ErrInvalid)
-	_, _, err = b.cat.CreateTenant(t.Context(), catalog.TenantSpec{Slug: "other", Server: "none"})
+	_, err = b.cat.CreateTenant(t.Context(), catalog.TenantSpec{Slug: "other", Server: "none"}, here())
 	b.is(err, catalog.ErrNotFound)
 	b.is(b.cat.RemoveServer(t.Context(), "us-1"), catalog.ErrConflict)
 	b.is(b.cat.RemoveServer(t.Context(), "none"), catalog.ErrNotFound)
@@ -107,10 +121,10 @@ func TestValidation_namesEveryField(t *testing.T) {
 	ctx := t.Context()
 	tenant := b.tenant("acme")
 	bad := "pass\x00word"
-	_, _, tenantErr := b.cat.CreateTenant(ctx, catalog.TenantSpec{
+	_, tenantErr := b.cat.CreateTenant(ctx, catalog.TenantSpec{
 		Slug: "A", Name: strings.Repeat("n", 300), Email: "nobody", Plan: "Über", Region: "x y", Server: "-",
 		Labels: map[string]string{"a b": "c\nd"},
-	})
+	}, here())
 	_, serverErr := b.cat.AddServer(ctx, catalog.ServerSpec{
 		Name: "A", Host: "a,b", Port: 70000, SSLMode: "prefer", SSLRootCA: "x", Password: bad, Version: 14, MaxConnections: 10,
 		Budget: 20, Reserve: 30,
@@ -181,8 +195,8 @@ func TestSetState_guards(t *testing.T) {
 	_, err = b.cat.TenantBySlug(ctx, "acme")
 	b.is(err, catalog.ErrNotFound)
 	// The slug is free again.
-	if _, created, err := b.cat.CreateTenant(ctx, catalog.TenantSpec{Slug: "acme"}); err != nil || !created {
-		t.Errorf("created %v: %v", created, err)
+	if made, err := b.cat.CreateTenant(ctx, catalog.TenantSpec{Slug: "acme"}, here()); err != nil || made.Tenant.ID == tenant.ID {
+		t.Errorf("created %+v: %v", made, err)
 	}
 }
 
@@ -197,7 +211,7 @@ func TestTenants_filters(t *testing.T) {
 		{Slug: "cc"},
 	} {
 		spec.Server = fmt.Sprintf("pg-%d", i%2+1)
-		_, _, err := b.cat.CreateTenant(t.Context(), spec)
+		_, err := b.cat.CreateTenant(t.Context(), spec, here())
 		b.ok(err)
 	}
 	for _, c := range []struct {

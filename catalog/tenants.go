@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"context"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -34,40 +33,4 @@ func queryTenant(ctx context.Context, q querier, sql string, args ...any) (Tenan
 	}
 	t, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Tenant])
 	return t, wrap("read tenant", err)
-}
-
-// TenantFilter narrows Tenants; zero fields don't filter. Label is a key or
-// key=value. After is the last slug of the page before.
-type TenantFilter struct {
-	State, Server, Region, Plan, Label, After string
-	Limit                                     int
-}
-
-const selectTenants = selectTenant + `
- where case when $1 = '' then t.state <> 'deleted' else t.state = $1 end
-   and ($2 = '' or s.name = $2)
-   and ($3 = '' or t.region = $3)
-   and ($4 = '' or t.plan = $4)
-   and ($5 = '' or t.labels ? $5)
-   and ($6 = '' or t.labels ->> $5 = $7)
-   and ($8 = '' or t.slug > $8)
- order by t.slug, t.id limit nullif($9, 0)`
-
-// Tenants lists, by slug, deleted ones only when asked for by state.
-func (c *Catalog) Tenants(ctx context.Context, f TenantFilter) ([]Tenant, error) {
-	if f.Limit < 0 {
-		return nil, invalid(within("limit", f.Limit, 0, 1<<31-1))
-	}
-	key, value, valued := strings.Cut(f.Label, "=")
-	by := ""
-	if valued {
-		by = "value"
-	}
-	rows, err := c.writer.Query(ctx, selectTenants,
-		f.State, f.Server, f.Region, f.Plan, key, by, value, f.After, f.Limit)
-	if err != nil {
-		return nil, wrap("list tenants", err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[Tenant])
-	return list, wrap("list tenants", err)
 }

@@ -8,26 +8,30 @@ import (
 
 // A key is fh_<id>_<secret>: an id of 12 base62 characters, then 32 random bytes
 // in 43 of them, then the CRC-32 of everything before it in 6. The checksum
-// keeps nobody out; it tells a mistyped key without a look-up.
+// keeps nobody out; it tells a mistyped key without a look-up. An operator's token
+// is the same behind fho_.
 const (
-	tokenPrefix = "fh_"
+	keyPrefix      = "fh_"
+	operatorPrefix = "fho_"
+
 	idLen       = 12
 	secretLen   = 43
 	checksumLen = 6
-	secretAt    = len(tokenPrefix) + idLen + 1
-	checksumAt  = secretAt + secretLen
-	tokenLen    = checksumAt + checksumLen
 )
 
 const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 // ParseKey returns the id of a well-formed API key, whose checksum fits; every
 // other text is ErrInvalidKey. The id shares the token's memory.
-func ParseKey(token string) (id string, err error) {
-	if len(token) != tokenLen || token[:len(tokenPrefix)] != tokenPrefix || token[secretAt-1] != '_' {
+func ParseKey(token string) (id string, err error) { return parseToken(keyPrefix, token) }
+
+func parseToken(prefix, token string) (id string, err error) {
+	secretAt := len(prefix) + idLen + 1
+	checksumAt := secretAt + secretLen
+	if len(token) != checksumAt+checksumLen || token[:len(prefix)] != prefix || token[secretAt-1] != '_' {
 		return "", ErrInvalidKey
 	}
-	id = token[len(tokenPrefix) : secretAt-1]
+	id = token[len(prefix) : secretAt-1]
 	if !isBase62(id) || !isBase62(token[secretAt:]) {
 		return "", ErrInvalidKey
 	}
@@ -38,12 +42,14 @@ func ParseKey(token string) (id string, err error) {
 }
 
 // newToken makes a key that was never used before.
-func newToken() (id, token string) {
+func newToken() (id, token string) { return makeToken(keyPrefix) }
+
+func makeToken(prefix string) (id, token string) {
 	var random [40]byte
 	rand.Read(random[:]) // never fails: it ends the process instead
 	// 62^12 is a little more than 2^71: 64 bits fit.
 	id = encode62(random[:8], idLen)
-	token = tokenPrefix + id + "_" + encode62(random[8:], secretLen)
+	token = prefix + id + "_" + encode62(random[8:], secretLen)
 	sum := checksum(token)
 	return id, token + string(sum[:])
 }

@@ -37,7 +37,15 @@ type Tenant struct {
 // TenantSpec is what a new tenant is made from. Only Slug is required.
 type TenantSpec struct {
 	Slug, Name, Email, Plan, Region, Server string
-	Labels                                  map[string]string
+
+	Labels map[string]string
+	Pin    map[string]string // labels that its server must have
+	Actor  string            // who asked
+
+	// RequestKey is the Idempotency-Key of the request, and RequestHash of what:
+	// the same request again, within a day, is answered with the tenant it made.
+	RequestKey  string
+	RequestHash []byte
 }
 
 // TenantConfig is a tenant's policy, with the names and defaults of the
@@ -69,27 +77,64 @@ func (c TenantConfig) Allows(model string) bool {
 
 // Server is a Postgres server that holds tenant databases, without its secret.
 type Server struct {
-	ID             string    `json:"id"`
-	Name           string    `json:"name"`
-	Region         string    `json:"region"`
-	Host           string    `json:"host"`
-	Port           int       `json:"port"`
-	SSLMode        string    `json:"ssl_mode"`
-	AdminUser      string    `json:"admin_user"`
-	Version        int       `json:"version"` // server_version_num
-	MaxConnections int       `json:"max_connections"`
-	Budget         int       `json:"budget"`
-	Reserve        int       `json:"reserve"`
-	State          string    `json:"state"`
-	Tenants        int       `json:"tenants"`
-	CreatedAt      time.Time `json:"created_at"`
+	ID             string `json:"id"`
+	Name           string `json:"name"`
+	Region         string `json:"region"`
+	Host           string `json:"host"`
+	Port           int    `json:"port"`
+	SSLMode        string `json:"ssl_mode"`
+	AdminUser      string `json:"admin_user"`
+	Version        int    `json:"version"` // server_version_num
+	MaxConnections int    `json:"max_connections"`
+	Budget         int    `json:"budget"`
+	Reserve        int    `json:"reserve"`
+	State          string `json:"state"` // ServerActive, ServerDraining or ServerDown
+
+	// What it takes.
+	Labels       map[string]string `json:"labels"`
+	Plans        []string          `json:"plans"` // these only; empty: any that no server lists
+	Ready        int               `json:"ready"` // ready databases to keep
+	MaxDatabases int               `json:"max_databases"`
+	MaxRecovery  int               `json:"max_recovery_seconds" db:"max_recovery_s"`
+	DiskBytes    int64             `json:"disk_bytes"` // for data; 0: not known
+
+	// What was measured last.
+	UsedBytes      int64      `json:"used_bytes"`
+	Files          int64      `json:"files"`
+	FilesADatabase int        `json:"files_a_database"`
+	SyncMethod     string     `json:"sync_method"` // recovery_init_sync_method; off without fsync; empty: not known
+	MeasuredAt     *time.Time `json:"measured_at"`
+
+	// What follows from it.
+	Tenants   int       `json:"tenants"`   // deleted ones left out
+	ReadyNow  int       `json:"ready_now"` // ready databases that can be claimed
+	Databases int       `json:"databases"` // tenants' and ready ones, in whatever state
+	Recovery  int       `json:"recovery_seconds" db:"-"`
+	Limit     int       `json:"limit" db:"-"` // of databases
+	Room      int       `json:"room" db:"-"`  // databases that it would still take
+	CreatedAt time.Time `json:"created_at"`
 }
 
+// States of a server. Tenants are served in each of them.
+const (
+	ServerActive   = "active"
+	ServerDraining = "draining" // takes no new tenants
+	ServerDown     = "down"     // the same, and work on whole databases leaves it out
+)
+
 // ServerSpec is what `server add` writes. Password and SSLRootCA (PEM text, not
-// a path) are needed to connect; only the password is a secret.
+// a path) are needed to connect; only the password is a secret. From Labels on,
+// zero is the default for a new server, and leaves a known one as it is.
 type ServerSpec struct {
 	Name, Region, Host, SSLMode, SSLRootCA, AdminUser, Password string
 	Port, Version, MaxConnections, Budget, Reserve              int
+
+	Labels       map[string]string
+	Plans        []string
+	Ready        int
+	MaxDatabases int
+	MaxRecovery  int // seconds
+	DiskBytes    int64
 }
 
 // Key is an API key's row. Its secret is shown once, by CreateKey, and is

@@ -151,6 +151,14 @@ func (s TenantSpec) validate() error {
 			match("labels", key, labelPattern, "keys of 1 to 63 letters, digits, dots, dashes, slashes"),
 			line("labels", value, maxLabelValue))
 	}
+	if len(s.Pin) > maxLabels {
+		errs = append(errs, wrong("pin", "more than %d", maxLabels))
+	}
+	for key, value := range s.Pin {
+		errs = append(errs,
+			match("pin", key, labelPattern, "keys of 1 to 63 letters, digits, dots, dashes, slashes"),
+			line("pin", value, maxLabelValue))
+	}
 	return invalid(errs...)
 }
 
@@ -182,7 +190,7 @@ func (s ServerSpec) validate() error {
 			errs = append(errs, wrong("ssl_root_ca", "not a certificate in PEM"))
 		}
 	}
-	return invalid(errs...)
+	return invalid(append(errs, s.placement().check()...)...)
 }
 
 func (s EngineSpec) validate() error {

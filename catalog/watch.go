@@ -21,6 +21,7 @@ type watcher struct {
 	platform int64     // number of the platform as loaded
 	beat     time.Time // last heartbeat
 	beaten   int64     // and the number it told
+	said     time.Time // what the node says of itself, last
 }
 
 // watch connects, and keeps the cache true until the connection or ctx ends.
@@ -160,20 +161,25 @@ func (w *watcher) changes(ctx context.Context, from int64) (now clock, moves []m
 }
 
 const upsertNode = `
-insert into nodes (id, name, version, seen, born) values ($1, $2, $3, $4, $5)
-on conflict (id) do update set seen = excluded.seen, born = excluded.born, heartbeat_at = now()
+insert into nodes (id, name, version, seen, born, health, keys)
+values ($1, $2, $3, $4, $5, coalesce($6::jsonb, '{}'), $7)
+on conflict (id) do update set seen = excluded.seen, born = excluded.born, keys = excluded.keys, heartbeat_at = now(),
+                               health = coalesce($6::jsonb, nodes.health)
 returning (select seq from catalog_clock)`
 
-// heartbeat tells how far this node has seen: when that moved, and every second.
+// heartbeat tells how far this node has seen, when that moved and every second, and
+// which master keys it has.
 func (w *watcher) heartbeat(ctx context.Context) error {
 	c := w.cache
 	seen := c.known.mark().seen
 	if seen == w.beaten && time.Since(w.beat) < time.Second {
 		return nil
 	}
+	keys := c.catalog.keyset.KeyIDs()
 	err := bounded(ctx, func(ctx context.Context) error {
 		var now int64
-		err := w.conn.QueryRow(ctx, upsertNode, c.node, c.cfg.NodeName, c.cfg.Version, seen, c.drains.born).Scan(&now)
+		err := w.conn.QueryRow(ctx, upsertNode, c.node, c.cfg.NodeName, c.cfg.Version, seen, c.drains.born,
+			w.health(), keys).Scan(&now)
 		if err == nil {
 			c.drains.registered(now, c.routed.Load())
 		}
