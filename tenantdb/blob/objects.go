@@ -124,7 +124,12 @@ func (s *Store) CreatePrefix(ctx context.Context, id catalog.TenantID) error {
 }
 
 // missing reports whether the store answered 404.
-func missing(err error) bool {
-	e, ok := errors.AsType[*awshttp.ResponseError](err)
-	return ok && e.HTTPStatusCode() == http.StatusNotFound
+func missing(err error) bool { return statusOf(err) == http.StatusNotFound }
+
+// statusOf is the status that the store answered, 0 when it didn't.
+func statusOf(err error) int {
+	if e, ok := errors.AsType[*awshttp.ResponseError](err); ok {
+		return e.HTTPStatusCode()
+	}
+	return 0
 }

@@ -119,6 +119,11 @@ func (s *Store) ensureBucket(ctx context.Context, create bool, region string) er
 	return err
 }
 
+// Check reports whether the bucket answers.
+func (s *Store) Check(ctx context.Context) error {
+	return s.ensureBucket(ctx, false, "")
+}
+
 // Tenant returns the handle that lives under tenants/<id>/.
 func (s *Store) Tenant(id catalog.TenantID) *Objects {
 	return &Objects{store: s, prefix: "tenants/" + id.String() + "/"}

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -10,112 +9,144 @@ import (
 	"freehold/catalog"
 )
 
-// Create onboards a tenant, synchronously: catalog row → role and database (clone
-// of a sealed template at this binary's schema) → identity → proof → object prefix
-// → active → API key of scope all. Killed at any step, the same call goes on (same
-// slug, still provisioning, or active without ever having had a key). It returns
-// the key's token once. Errors: catalog.CreateTenant's, tenantdb.ErrUnavailable.
+// Unfinished is returned by Create when the tenant is registered and not made: the
+// operation waits for another try, by any worker, or for a person.
+type Unfinished struct {
+	Operation catalog.Operation
+	Err       error
+}
+
+func (e *Unfinished) Error() string {
+	return fmt.Sprintf("%v; operation %s is %s", e.Err, e.Operation.ID, e.Operation.State)
+}
+
+func (e *Unfinished) Unwrap() error { return e.Err }
+
+// Create onboards a tenant and returns its API key, of scope all, shown now or
+// never. Where a ready database waits, that is one transaction of the catalog;
+// otherwise an operation, done here: template → role → database → privileges →
+// identity and schema → object prefix → isolation proof → active, and a welcome
+// mail is owed. When this process dies, a worker goes on with it within seconds;
+// the same call does too, and shows another key. Errors: catalog.CreateTenant's,
+// ErrStore before anything is made, *Unfinished.
 func (f *Fleet) Create(ctx context.Context, spec catalog.TenantSpec) (catalog.Tenant, string, error) {
-	t, err := f.register(ctx, spec)
-	if err != nil {
+	if err := f.preflight(ctx); err != nil {
+		return catalog.Tenant{}, "", fmt.Errorf("create tenant %s: %w", spec.Slug, err)
+	}
+	made, err := f.cat.CreateTenant(ctx, spec, catalog.Onboarding{
+		Taker: f.taker(), Steps: stepNames(onboarding), Latest: f.latest,
+	})
+	t := made.Tenant
+	switch {
+	case err != nil:
 		return catalog.Tenant{}, "", err
-	}
-	c := &creation{Fleet: f, tenant: t}
-	token, err := c.run(ctx)
-	if err != nil {
-		return c.tenant, "", fmt.Errorf("create tenant %s: %w", t.Slug, err)
-	}
-	f.log.InfoContext(ctx, "tenant created", "tenant", t.ID.String(), "slug", t.Slug, "server", t.Server)
-	return c.tenant, token, nil
-}
-
-// register makes the catalog's row, or finds the one of a creation that was killed.
-func (f *Fleet) register(ctx context.Context, spec catalog.TenantSpec) (catalog.Tenant, error) {
-	t, _, err := f.cat.CreateTenant(ctx, spec)
-	if errors.Is(err, catalog.ErrExists) {
-		// Perhaps all but the key was done.
-		if made, ferr := f.cat.TenantBySlug(ctx, spec.Slug); ferr == nil && made.State == catalog.Active {
-			return made, nil
+	case made.Replayed:
+		return t, "", nil
+	case !made.Claimed:
+		f.dieAt(registered)
+		if err := f.do(ctx, made.Operation); err != nil {
+			return t, "", fmt.Errorf("create tenant %s: %w", t.Slug, f.unfinished(ctx, made.Operation, err))
+		}
+		if t, err = f.cat.Tenant(ctx, t.ID); err != nil {
+			return t, "", err
 		}
 	}
-	return t, err
+	f.log.InfoContext(ctx, "tenant created", "tenant", t.ID.String(), "slug", t.Slug, "server", t.Server, "claimed", made.Claimed)
+	return t, made.Token, nil
 }
 
-// creation is one run of Create. Each step looks at what is there and does the
-// rest, so that it doesn't matter which run did what.
-type creation struct {
-	*Fleet
-	tenant catalog.Tenant
-	conn   *pgx.Conn // the admin's, on database postgres; holds the tenant's lock
-	token  string
+// Register is the beginning of Create: what is left to do is a worker's, and the
+// operation tells of it; it is zero where a ready database was claimed. The key
+// lets nobody in before the tenant is active.
+func (f *Fleet) Register(ctx context.Context, spec catalog.TenantSpec) (catalog.Creation, error) {
+	return f.cat.CreateTenant(ctx, spec, catalog.Onboarding{Steps: stepNames(onboarding), Latest: f.latest})
 }
 
-func (c *creation) run(ctx context.Context) (token string, err error) {
-	if c.conn, err = c.admin(ctx, c.tenant.Server, maintenance); err != nil {
-		return "", err
-	}
-	defer closeConn(ctx, c.conn)
-	// Two calls for one slug must not both go on: there would be two keys.
-	if _, err := c.conn.Exec(ctx, lockName, "freehold tenant "+c.tenant.ID.String()); err != nil {
-		return "", fmt.Errorf("lock: %w", translate(ctx, err))
-	}
-	if c.tenant, err = c.cat.Tenant(ctx, c.tenant.ID); err != nil {
-		return "", err
-	}
-	steps := []struct {
-		name string
-		run  func(context.Context) error
-	}{
-		{"template", c.prepareTemplate},
-		{"role", c.makeRole},
-		{"database", c.makeDatabase},
-		{"privileges", c.setPrivileges},
-		{"identity", c.writeIdentity},
-		{"proof", c.proveLogin},
-		{"prefix", c.makePrefix},
-		{"active", c.activate},
-		{"key", c.makeKey},
-	}
-	if c.tenant.State != catalog.Provisioning {
-		steps = steps[len(steps)-1:]
-	}
-	for _, step := range steps {
-		if err := step.run(ctx); err != nil {
-			return "", fmt.Errorf("%s: %w", step.name, err)
-		}
-		if c.afterStep != nil {
-			if err := c.afterStep(step.name); err != nil {
-				return "", err
-			}
-		}
-	}
-	c.tenant, err = c.cat.Tenant(ctx, c.tenant.ID)
-	return c.token, err
-}
-
-func (c *creation) makePrefix(ctx context.Context) error {
-	if c.blob == nil {
+// preflight finds out that the object store is away before anything is begun,
+// unless a ready database may do, which has its prefix.
+func (f *Fleet) preflight(ctx context.Context) error {
+	if f.blob == nil {
 		return nil
 	}
-	return c.blob.CreatePrefix(ctx, c.tenant.ID)
+	ready, err := f.cat.AnyReady(ctx)
+	if err != nil || ready {
+		return err
+	}
+	if err := f.blob.Check(ctx); err != nil {
+		return storeError(ctx, err)
+	}
+	return nil
 }
 
-func (c *creation) activate(ctx context.Context) error {
-	_, err := c.cat.SetState(ctx, c.tenant.ID, catalog.Active, catalog.Provisioning)
-	return err
+func (f *Fleet) unfinished(ctx context.Context, o catalog.Operation, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	if now, rerr := f.cat.Operation(ctx, o.ID); rerr == nil {
+		o = now
+	}
+	return &Unfinished{o, err}
 }
 
-// makeKey comes last, and only for a tenant that never had a key: one that has
-// is finished, and its slug is taken.
-func (c *creation) makeKey(ctx context.Context) error {
-	keys, err := c.cat.Keys(ctx, c.tenant.ID)
+// registered is where the catalog's part of an onboarding is done.
+const registered = catalog.KindOnboard + "/register:recorded"
+
+// onboarding makes a tenant that no ready database waited for. Row, configuration
+// and key are there before it begins.
+var onboarding = []step{
+	{"register", func(context.Context, *act) error { return nil }},
+	{"template", at((*home).prepareTemplate)},
+	{"role", at((*home).makeRole)},
+	{"database", at((*home).makeDatabase)},
+	{"privileges", at((*home).setPrivileges)},
+	{"identity", writeIdentity},
+	{"prefix", at((*home).makePrefix)},
+	{"proof", at((*home).prove)},
+	{"activate", func(ctx context.Context, a *act) error { return a.cat.ActivateTenant(ctx, a.tenant.ID) }},
+}
+
+// at makes a step of what a home does, under the tenant's lock.
+func at(do func(*home, context.Context) error) func(context.Context, *act) error {
+	return func(ctx context.Context, a *act) error {
+		h, err := a.home(ctx)
+		if err != nil {
+			return err
+		}
+		return do(h, ctx)
+	}
+}
+
+// home is the database that this act makes.
+func (a *act) home(ctx context.Context) (*home, error) {
+	if err := a.lock(ctx); err != nil {
+		return nil, err
+	}
+	target := catalog.Target{Schema: a.latest}
+	if err := a.args(&target); err != nil {
+		return nil, err
+	}
+	return &home{
+		Fleet: a.Fleet, id: a.tenant.ID, server: a.tenant.Server, schema: target.Schema, conn: a.conn, named: a.tenant,
+		login: func(ctx context.Context) (*pgx.ConnConfig, error) {
+			route, err := a.cat.Route(ctx, a.tenant.ID)
+			return route.Config, err
+		},
+	}, nil
+}
+
+func writeIdentity(ctx context.Context, a *act) error {
+	h, err := a.home(ctx)
 	if err != nil {
 		return err
 	}
-	if len(keys) > 0 {
-		return catalog.ErrExists
+	version, err := h.writeIdentity(ctx)
+	if err != nil {
+		return err
 	}
-	_, c.token, err = c.cat.CreateKey(ctx, c.tenant.ID,
-		catalog.KeySpec{Name: "first", Scopes: []string{catalog.ScopeAll}})
-	return err
+	if err := a.cat.SetSchemaVersion(ctx, a.tenant.ID, version); err != nil {
+		return err
+	}
+	if version < namesSince {
+		return nil
+	}
+	return a.cat.SetNamed(ctx, a.tenant.ID)
 }

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -21,12 +22,20 @@ var (
 	// ErrServerUnfit is returned when version, rights, connections or logins of a
 	// server don't do; the text says which.
 	ErrServerUnfit = errors.New("server unfit")
+	// ErrStore is returned when the object store can't be reached or refuses.
+	ErrStore = errors.New("the object store can't be used")
+	// ErrNotIsolated is returned when a new tenant's role could do what it must not;
+	// the text says what.
+	ErrNotIsolated = errors.New("the tenant is not isolated")
 	// ErrPartial is returned when a part was done; the report says which.
 	ErrPartial = errors.New("done in part")
 	// ErrUnfenced is returned when the catalog was changed and the tenant's
 	// database could not be told: until it is, a node that is cut off from the
 	// catalog may act on the old truth. The same call again tells it.
 	ErrUnfenced = errors.New("changed, but the tenant's database could not be fenced")
+	// ErrSessionsLeft is returned when the tenant's state was changed and sessions of
+	// its role are left, or nobody could look. The same call again goes on.
+	ErrSessionsLeft = errors.New("changed, but sessions of the tenant may be left")
 )
 
 // refusal is what a server answered, for operators: SQLSTATE and the message of
@@ -44,6 +53,18 @@ func translate(ctx context.Context, err error) error {
 		}
 	}
 	return tenantdb.Translate(ctx, err)
+}
+
+// storeError keeps of an object store's error that it is one, and the caller's own
+// end: the rest names hosts, buckets and request ids.
+func storeError(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ErrStore, ctx.Err())
+	}
+	return ErrStore
 }
 
 // state returns the SQLSTATE inside err, or "".
@@ -64,6 +85,7 @@ const (
 	stateLockTimeout  = "55P03" // lock not available
 	stateDeadlock     = "40P01"
 	stateDuplicateObj = "42710"
+	stateInUse        = "55006" // a database that somebody is in
 )
 
 // whyUnreachable says why no connection came about, for the operator who adds the

@@ -11,11 +11,51 @@ func (f *Fleet) Admin(ctx context.Context, server string) (*pgx.Conn, error) {
 	return f.admin(ctx, server, maintenance)
 }
 
-// AfterStep has fn called after each step of Create: the place where a test kills it.
-func (f *Fleet) AfterStep(fn func(step string) error) { f.afterStep = fn }
+// Crash has fn called at every point at which dying differs: the place where a test
+// kills the process.
+func (f *Fleet) Crash(fn func(point string)) { f.crash = fn }
 
-// Template is the database that tenants are cloned from.
-func (f *Fleet) Template() string { return f.template }
+// Template is the database that tenants of the newest schema are cloned from.
+func (f *Fleet) Template() string {
+	t, err := f.template(f.latest)
+	if err != nil {
+		panic(err)
+	}
+	return t.name
+}
+
+// Points lists every point of an act at which a test may kill the worker.
+func Points(kind string) []string {
+	var points []string
+	for _, s := range acts()[kind] {
+		for _, at := range []string{"begun", "made", "recorded"} {
+			points = append(points, kind+"/"+s.name+":"+at)
+		}
+		if s.name == "register" { // it is done in one with the operation's beginning
+			points = []string{registered}
+		}
+	}
+	return points
+}
+
+// ReadyPoints lists every point of making and dropping a ready database at which
+// dying differs.
+func ReadyPoints() []string {
+	var points []string
+	for _, part := range making {
+		points = append(points, "ready/"+part.name+":begun", "ready/"+part.name+":made")
+	}
+	for _, name := range []string{"database", "role", "prefix"} {
+		points = append(points, "unready/"+name+":begun", "unready/"+name+":made")
+	}
+	return points
+}
 
 // Verifier is for its own test.
 var Verifier = verifier
+
+// Expired and ParseBackupKey are for their own tests.
+var (
+	Expired        = expired
+	ParseBackupKey = parseBackupKey
+)

@@ -87,21 +87,6 @@ func (f *Fleet) RevokeKey(ctx context.Context, id catalog.TenantID, keyID string
 	return nil
 }
 
-// Suspend stops serving an active tenant: catalog state, then fence. What nodes do
-// they do by themselves: one that hears of the new epoch refuses the tenant's
-// requests and closes its connections, borrowed ones too once settles have had
-// their second; one that doesn't hear is refused by the fence in its next
-// statement, and closes them then. For a tenant that is suspended already only
-// the fence is raised. catalog.ErrConflict in any other state, ErrUnfenced.
-func (f *Fleet) Suspend(ctx context.Context, id catalog.TenantID) error {
-	return f.transition(ctx, "suspend tenant", id, catalog.Suspended, catalog.Active)
-}
-
-// Resume serves a suspended tenant again; errors as Suspend.
-func (f *Fleet) Resume(ctx context.Context, id catalog.TenantID) error {
-	return f.transition(ctx, "resume tenant", id, catalog.Active, catalog.Suspended)
-}
-
 func (f *Fleet) transition(ctx context.Context, verb string, id catalog.TenantID, to, from catalog.State) error {
 	_, err := f.cat.SetState(ctx, id, to, from)
 	if errors.Is(err, catalog.ErrConflict) {

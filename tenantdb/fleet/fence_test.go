@@ -22,8 +22,7 @@ func TestChangesFence(t *testing.T) {
 	acme := b.create("acme")
 	keys, err := b.cat.Keys(t.Context(), acme.ID)
 	b.ok(err)
-	conn, err := b.as(acme, acme.Database)
-	b.ok(err)
+	conn := b.super(acme.Database) // which suspending doesn't end
 	limit := int64(5)
 	for _, change := range []struct {
 		name string
@@ -126,5 +125,13 @@ func TestPsqlEnv(t *testing.T) {
 	}
 	if out, err := psql(true, "create table freehold.by_hand (); drop table freehold.by_hand"); err != nil {
 		t.Errorf("owner's DDL: %s %v", out, err)
+	}
+	// The role of a suspended tenant can't log in; it can be looked at all the same.
+	b.ok(b.fleet.Suspend(t.Context(), acme.ID))
+	if out, err := psql(false, who); err != nil || out != "freehold_owner "+acme.Database+" 0" {
+		t.Errorf("suspended: %s %v", out, err)
+	}
+	if out, err := psql(false, "delete from freehold.predictions"); err == nil || !strings.Contains(out, "read-only") {
+		t.Errorf("suspended, a write without the right to: %s %v", out, err)
 	}
 }

@@ -1,13 +1,12 @@
 package fleet
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"time"
+
+	"github.com/google/uuid"
 
 	"freehold/catalog"
 	"freehold/migrations"
@@ -26,6 +25,12 @@ type Config struct {
 	// for it: catalog.DeadAfter of the longest StaleServe of any node. Default: of
 	// a minute.
 	DeadAfter time.Duration
+
+	// Worker names this process in operations; default: a name of its own.
+	Worker string
+	// Heartbeat is how often who works on an operation says so: default 5 s. After
+	// two and a half of them in silence another worker goes on with it.
+	Heartbeat time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -38,6 +43,12 @@ func (c Config) withDefaults() Config {
 	if c.DeadAfter == 0 {
 		c.DeadAfter = catalog.DeadAfter(time.Minute)
 	}
+	if c.Worker == "" {
+		c.Worker = "worker-" + uuid.NewString()[:8]
+	}
+	if c.Heartbeat == 0 {
+		c.Heartbeat = 5 * time.Second
+	}
 	return c
 }
 
@@ -49,6 +60,9 @@ func (c Config) validate() error {
 	if c.DeadAfter < 0 {
 		errs = append(errs, errors.New("DeadAfter: not negative"))
 	}
+	if c.Heartbeat < 0 {
+		errs = append(errs, errors.New("Heartbeat: not negative"))
+	}
 	return errors.Join(errs...)
 }
 
@@ -56,17 +70,18 @@ func (c Config) validate() error {
 // between calls, needs no closing, and is safe for concurrent use by any number
 // of processes.
 type Fleet struct {
-	cat      *catalog.Catalog
-	blob     *blob.Store
-	set      migrations.Set
-	log      *slog.Logger
-	latest   int64  // of set
-	template string // name of the database that tenants are cloned from
-	dead     time.Duration
+	cat    *catalog.Catalog
+	blob   *blob.Store
+	set    migrations.Set
+	log    *slog.Logger
+	latest int64 // of set
+	dead   time.Duration
+	worker string
+	beat   time.Duration
 
-	// afterStep, when not nil, is called after each step of Create: how tests
-	// kill it there.
-	afterStep func(step string) error
+	// crash, when not nil, is called at each point at which dying differs: how
+	// tests kill a worker there.
+	crash func(point string)
 }
 
 // New makes a Fleet. It does no I/O.
@@ -79,30 +94,8 @@ func New(cfg Config) (*Fleet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fleet: tenant migrations: %w", err)
 	}
-	sum, err := fingerprint(cfg.Tenant.FS)
-	if err != nil {
-		return nil, fmt.Errorf("fleet: tenant migrations: %w", err)
-	}
 	return &Fleet{
 		cat: cfg.Catalog, blob: cfg.Blob, set: cfg.Tenant, log: cfg.Logger, latest: latest, dead: cfg.DeadAfter,
-		template: fmt.Sprintf("%s%d_%s", templatePrefix, latest, sum),
+		worker: cfg.Worker, beat: cfg.Heartbeat,
 	}, nil
-}
-
-// fingerprint is short for what the migrations are: binaries of one version whose
-// migrations differ must not share a template.
-func fingerprint(fsys fs.FS) (string, error) {
-	names, err := fs.Glob(fsys, "*.sql")
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	for _, name := range names {
-		text, err := fs.ReadFile(fsys, name)
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(h, "%s %d\n%s", name, len(text), text)
-	}
-	return hex.EncodeToString(h.Sum(nil)[:6]), nil
 }

@@ -18,6 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	childMain()
 	// The store's HTTP server keeps a clock for the life of the process, and a
 	// sweeper that sleeps on for up to 10 s after its end.
 	pgtest.MainLeak(m,

@@ -232,8 +232,10 @@ func reason(ctx context.Context, err error) string {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return where + r.Error()
 	}
-	if errors.Is(err, tenantdb.ErrUnavailable) {
-		return where + tenantdb.ErrUnavailable.Error()
+	for _, plain := range []error{tenantdb.ErrUnavailable, ErrStore} {
+		if errors.Is(err, plain) {
+			return where + plain.Error()
+		}
 	}
 	return where + err.Error()
 }

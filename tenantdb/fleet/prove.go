@@ -31,7 +31,7 @@ const (
 // (G2), on every database of its server. Every line must be OK. What is wrongly
 // allowed is undone at once and reported. The error is about the trying alone.
 func (f *Fleet) Prove(ctx context.Context, id catalog.TenantID) ([]ProofLine, error) {
-	p, err := f.newProof(ctx, id)
+	p, err := f.tenantProof(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("prove tenant: %w", err)
 	}
@@ -98,7 +98,7 @@ select rolname from pg_roles
  order by oid desc limit 1`
 )
 
-func (f *Fleet) newProof(ctx context.Context, id catalog.TenantID) (*proof, error) {
+func (f *Fleet) tenantProof(ctx context.Context, id catalog.TenantID) (*proof, error) {
 	t, err := f.cat.Tenant(ctx, id)
 	if err != nil {
 		return nil, err
@@ -112,14 +112,18 @@ func (f *Fleet) newProof(ctx context.Context, id catalog.TenantID) (*proof, erro
 		return nil, err
 	}
 	defer closeConn(ctx, admin)
-	p := &proof{
-		own: t.Database, cfg: session(route.Config), adminUser: admin.Config().User, other: migrations.RoleSealer,
-	}
+	return f.newProof(ctx, admin, t.Database, route.Config)
+}
+
+// newProof looks, as the admin, at what there is to be tried by the role that own
+// is called after.
+func (f *Fleet) newProof(ctx context.Context, admin *pgx.Conn, own string, login *pgx.ConnConfig) (p *proof, err error) {
+	p = &proof{own: own, cfg: session(login), adminUser: admin.Config().User, other: migrations.RoleSealer}
 	p.cfg.RuntimeParams["statement_timeout"] = proveTimeout
-	if p.databases, err = names(ctx, admin, otherDatabases, t.Database); err != nil {
+	if p.databases, err = names(ctx, admin, otherDatabases, own); err != nil {
 		return nil, err
 	}
-	others, err := names(ctx, admin, otherRole, t.Role)
+	others, err := names(ctx, admin, otherRole, own)
 	if err != nil {
 		return nil, err
 	}

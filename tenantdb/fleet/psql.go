@@ -15,19 +15,23 @@ import (
 
 // PsqlEnv returns what the real psql needs in its environment (PGHOST, PGPORT,
 // PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE, PGSSLROOTCERT, PGOPTIONS): read-only
-// as the tenant's role, or with write as the admin with role=freehold_owner. Give
-// it to that one child process and to nothing else. The caller calls cleanup,
-// which is never nil and removes a CA file.
+// as the tenant's role, or with write as the admin with role=freehold_owner. The
+// role of a tenant that isn't active can't log in: then the admin looks, read-only
+// too. Give it to that one child process and to nothing else. The caller calls
+// cleanup, which is never nil and removes a CA file.
 func (f *Fleet) PsqlEnv(ctx context.Context, id catalog.TenantID, write bool) (env []string, cleanup func(), err error) {
 	cleanup = func() {}
 	t, err := f.cat.Tenant(ctx, id)
 	if err != nil {
 		return nil, cleanup, fmt.Errorf("psql environment: %w", err)
 	}
-	options := "-c default_transaction_read_only=on"
+	const readOnly, asOwner = "-c default_transaction_read_only=on", "-c role=" + migrations.RoleOwner
+	options := readOnly
 	var cfg *pgx.ConnConfig
-	if write {
-		options = "-c role=" + migrations.RoleOwner
+	if write || t.State != catalog.Active {
+		if options = asOwner; !write {
+			options += " " + readOnly
+		}
 		cfg, err = f.cat.ServerAdmin(ctx, t.Server, t.Database)
 	} else {
 		var route catalog.Route

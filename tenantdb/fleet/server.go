@@ -18,6 +18,13 @@ type ServerAdd struct {
 	Name, Region, URL, Password string
 	Budget, Reserve             int // connections; 0: derived from max_connections
 	Insecure                    bool
+
+	// What it takes, as in catalog.ServerSpec: zero is the default for a new server,
+	// and leaves a known one as it is.
+	Labels                           map[string]string
+	Plans                            []string
+	Ready, MaxDatabases, MaxRecovery int
+	DiskBytes                        int64
 }
 
 // Versions of Postgres that are known to do, as server_version_num.
@@ -72,7 +79,20 @@ func (f *Fleet) AddServer(ctx context.Context, a ServerAdd) (catalog.Server, err
 	}
 	// Made now, so that the first tenant doesn't wait for it and a server that
 	// can't make databases is found out here.
-	if err := f.ensureTemplate(ctx, conn, server.Name); err != nil {
+	template, err := f.template(f.latest)
+	if err == nil {
+		err = f.ensureTemplate(ctx, conn, server.Name, template)
+	}
+	if err != nil {
+		return server, fmt.Errorf("add server: %w", err)
+	}
+	// Placement goes by what was measured; without it, by what Postgres has by default.
+	if sizes, err := readSizes(ctx, conn); err != nil {
+		f.log.WarnContext(ctx, "server not measured", "server", server.Name, "error", reason(ctx, err))
+	} else if err := f.cat.SetMeasure(ctx, server.ID, sizes); err != nil {
+		return server, fmt.Errorf("add server: %w", err)
+	}
+	if server, err = f.cat.Server(ctx, server.Name); err != nil {
 		return server, fmt.Errorf("add server: %w", err)
 	}
 	f.log.InfoContext(ctx, "server added", "server", server.Name, "version", server.Version,
@@ -128,7 +148,7 @@ type facts struct {
 	Kept           int // connections that only superusers and their like get
 	Standby        bool
 	WALLevel       string
-	SyncMethod     string
+	SyncMethod     string // off without fsync
 }
 
 const selectFacts = `
@@ -139,7 +159,8 @@ select current_setting('server_version_num')::int as version,
            + coalesce(current_setting('reserved_connections', true)::int, 0) as kept,
        pg_is_in_recovery() as standby,
        current_setting('wal_level') as wal_level,
-       current_setting('recovery_init_sync_method') as sync_method
+       case current_setting('fsync') when 'off' then 'off'
+            else current_setting('recovery_init_sync_method') end as sync_method
   from pg_roles r where r.rolname = session_user`
 
 func readFacts(ctx context.Context, conn *pgx.Conn) (facts, error) {

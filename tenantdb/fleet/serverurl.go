@@ -24,7 +24,11 @@ const sslDisable, sslRequire, sslVerify = "disable", "require", "verify-full"
 // into a spec; a unix socket's folder is the parameter host. Every mistake is named
 // at once, and none quotes the URL: it may hold what doesn't belong there.
 func parseServerURL(a ServerAdd) (catalog.ServerSpec, error) {
-	spec := catalog.ServerSpec{Name: a.Name, Region: a.Region, Password: a.Password, Port: 5432}
+	spec := catalog.ServerSpec{
+		Name: a.Name, Region: a.Region, Password: a.Password, Port: 5432,
+		Labels: a.Labels, Plans: a.Plans, Ready: a.Ready, MaxDatabases: a.MaxDatabases, MaxRecovery: a.MaxRecovery,
+		DiskBytes: a.DiskBytes,
+	}
 	u, err := url.Parse(a.URL)
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
 		return spec, fmt.Errorf("%w: URL: want postgres://admin@host:port/postgres", catalog.ErrInvalid)

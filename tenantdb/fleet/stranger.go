@@ -39,7 +39,7 @@ const (
 
 const openDatabases = `
 select datname from pg_database
- where datallowconn and has_database_privilege($1, oid, 'connect')
+ where datallowconn and has_database_privilege($1, oid, 'connect') and datname <> all ($2)
  order by datname`
 
 // testStrangers makes a role that nothing was granted to and finds out where it
@@ -84,16 +84,19 @@ func testStrangers(ctx context.Context, conn *pgx.Conn, cfg *pgx.ConnConfig) (er
 	return nil
 }
 
-// openTo lists where role can connect. Whoever makes a database elsewhere on the
+// openTo lists where role can connect, besides its own databases. Whoever makes a database elsewhere on the
 // server closes it a moment later, so it looks again before it believes.
-func openTo(ctx context.Context, conn *pgx.Conn, role string) (open []string, err error) {
+func openTo(ctx context.Context, conn *pgx.Conn, role string, own ...string) (open []string, err error) {
+	if own == nil {
+		own = []string{}
+	}
 	for try := range openLooks {
 		if try > 0 {
 			if err := pause(ctx, openPause); err != nil {
 				return nil, err
 			}
 		}
-		if open, err = names(ctx, conn, openDatabases, role); err != nil || len(open) == 0 {
+		if open, err = names(ctx, conn, openDatabases, role, own); err != nil || len(open) == 0 {
 			return nil, err
 		}
 	}

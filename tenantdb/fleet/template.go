@@ -2,7 +2,10 @@ package fleet
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io/fs"
 
 	"github.com/jackc/pgx/v5"
 
@@ -12,6 +15,40 @@ import (
 // templatePrefix begins the names of templates: its version and a fingerprint of
 // its migrations follow.
 const templatePrefix = "freehold_template_"
+
+// template is a database that tenants are cloned from.
+type template struct {
+	name string
+	set  migrations.Set
+}
+
+// template is the one of a schema version, as this binary's migrations make it.
+func (f *Fleet) template(version int64) (template, error) {
+	set := f.set.UpTo(version)
+	sum, err := fingerprint(set.FS)
+	if err != nil {
+		return template{}, fmt.Errorf("tenant migrations: %w", err)
+	}
+	return template{fmt.Sprintf("%s%d_%s", templatePrefix, version, sum), set}, nil
+}
+
+// fingerprint is short for what the migrations are: binaries of one version whose
+// migrations differ must not share a template.
+func fingerprint(fsys fs.FS) (string, error) {
+	names, err := fs.Glob(fsys, "*.sql")
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	for _, name := range names {
+		text, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%s %d\n%s", name, len(text), text)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6]), nil
+}
 
 // A template is sealed, last of all, by closing it: one that isn't is half-made.
 const selectTemplate = `
@@ -24,8 +61,8 @@ const lockName = `select pg_advisory_lock(hashtextextended($1, 0))`
 // ensureTemplate makes the database that tenants are cloned from, unless it is
 // there. conn is the admin's, on database postgres. Any number of processes may
 // call it at once.
-func (f *Fleet) ensureTemplate(ctx context.Context, conn *pgx.Conn, server string) error {
-	sealed, _, err := f.templateState(ctx, conn)
+func (f *Fleet) ensureTemplate(ctx context.Context, conn *pgx.Conn, server string, t template) error {
+	sealed, _, err := templateState(ctx, conn, t)
 	if err != nil || sealed {
 		return err
 	}
@@ -34,22 +71,22 @@ func (f *Fleet) ensureTemplate(ctx context.Context, conn *pgx.Conn, server strin
 		return fmt.Errorf("make template: %w", err)
 	}
 	defer closeConn(ctx, lock)
-	if _, err := lock.Exec(ctx, lockName, f.template); err != nil {
+	if _, err := lock.Exec(ctx, lockName, t.name); err != nil {
 		return fmt.Errorf("make template: lock: %w", translate(ctx, err))
 	}
-	sealed, exists, err := f.templateState(ctx, lock)
+	sealed, exists, err := templateState(ctx, lock, t)
 	if err != nil || sealed {
 		return err
 	}
-	if err := f.makeTemplate(ctx, lock, server, exists); err != nil {
+	if err := f.makeTemplate(ctx, lock, server, t, exists); err != nil {
 		return fmt.Errorf("make template: %w", err)
 	}
-	f.log.InfoContext(ctx, "template made", "server", server, "version", f.latest)
+	f.log.InfoContext(ctx, "template made", "server", server, "template", t.name)
 	return nil
 }
 
-func (f *Fleet) templateState(ctx context.Context, conn *pgx.Conn) (sealed, exists bool, err error) {
-	rows, _ := conn.Query(ctx, selectTemplate, f.template) // its error is in rows
+func templateState(ctx context.Context, conn *pgx.Conn, t template) (sealed, exists bool, err error) {
+	rows, _ := conn.Query(ctx, selectTemplate, t.name) // its error is in rows
 	found, err := pgx.CollectRows(rows, pgx.RowTo[bool])
 	if err != nil {
 		return false, false, fmt.Errorf("look for template: %w", translate(ctx, err))
@@ -57,8 +94,8 @@ func (f *Fleet) templateState(ctx context.Context, conn *pgx.Conn) (sealed, exis
 	return len(found) == 1 && found[0], len(found) == 1, nil
 }
 
-func (f *Fleet) makeTemplate(ctx context.Context, conn *pgx.Conn, server string, halfMade bool) error {
-	name, owner := ident(f.template), ident(migrations.RoleOwner)
+func (f *Fleet) makeTemplate(ctx context.Context, conn *pgx.Conn, server string, t template, halfMade bool) error {
+	name, owner := ident(t.name), ident(migrations.RoleOwner)
 	if halfMade {
 		if _, err := conn.Exec(ctx, "drop database "+name+" with (force)"); err != nil {
 			return fmt.Errorf("drop a half-made one: %w", translate(ctx, err))
@@ -73,11 +110,11 @@ func (f *Fleet) makeTemplate(ctx context.Context, conn *pgx.Conn, server string,
 			return translate(ctx, err)
 		}
 	}
-	cfg, err := f.ownerConfig(ctx, server, f.template)
+	cfg, err := f.ownerConfig(ctx, server, t.name)
 	if err != nil {
 		return err
 	}
-	if _, err := migrations.Apply(ctx, cfg, f.set); err != nil {
+	if _, err := migrations.Apply(ctx, cfg, t.set); err != nil {
 		return fmt.Errorf("migrate it: %s", reason(ctx, err))
 	}
 	_, err = conn.Exec(ctx, "alter database "+name+" with allow_connections false is_template true")

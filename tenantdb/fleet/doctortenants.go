@@ -1,0 +1,102 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"freehold/catalog"
+)
+
+func (d *diagnosis) creations(tenants []catalog.Tenant) {
+	for _, t := range tenants {
+		if t.State == catalog.Provisioning {
+			d.bad("tenant "+t.Slug+" is half made", "freehold tenant create "+t.Slug)
+		}
+	}
+}
+
+func (d *diagnosis) schemas(tenants []catalog.Tenant) {
+	behind, ahead := 0, 0
+	for _, t := range tenants {
+		switch {
+		case t.State == catalog.Provisioning:
+		case t.SchemaVersion < d.latest:
+			behind++
+		case t.SchemaVersion > d.latest:
+			ahead++
+		}
+	}
+	if behind > 0 {
+		d.bad(fmt.Sprintf("%d of %d tenants are behind schema %d", behind, len(tenants), d.latest), "freehold migrate up")
+	}
+	if ahead > 0 {
+		d.bad(fmt.Sprintf("%d of %d tenants are ahead of schema %d", ahead, len(tenants), d.latest),
+			"run the newer freehold that migrated them")
+	}
+	if behind+ahead == 0 {
+		d.ok("%d tenants, all at schema %d", len(tenants), d.latest)
+	}
+}
+
+const selectFence = `select fence from freehold.tenant_identity`
+
+// fences finds databases that have seen a later truth than the catalog tells: the
+// catalog was restored from before it. Those on servers that are away aren't asked,
+// since each would cost a timeout.
+func (d *diagnosis) fences(ctx context.Context, tenants []catalog.Tenant, awayServers map[string]bool) {
+	var (
+		mu     sync.Mutex // guards ahead, away
+		ahead  []string
+		away   []string
+		unseen int
+		group  errgroup.Group
+	)
+	group.SetLimit(proveParallel)
+	for _, t := range tenants {
+		switch {
+		case t.State == catalog.Provisioning, t.State == catalog.Deleting:
+			continue // there may be no database yet, or any more
+		case awayServers[t.Server]:
+			unseen++
+			continue
+		}
+		group.Go(func() error {
+			fence, err := d.readFence(ctx, t)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err != nil:
+				away = append(away, t.Slug)
+			case fence > t.Epoch:
+				ahead = append(ahead, t.Slug)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // failures are in away
+	if unseen > 0 {
+		d.bad(fmt.Sprintf("the databases of %d tenants were not looked at: their servers are down or don't answer", unseen),
+			"see to the servers first")
+	}
+	if len(away) > 0 {
+		d.bad("no answer from the databases of: "+few(away), "freehold tenant prove SLUG, and look at their server")
+	}
+	if len(ahead) > 0 {
+		d.bad("the catalog is older than the databases of: "+few(ahead), "restore the newest backup: freehold catalog restore")
+	}
+	if unseen+len(away)+len(ahead) == 0 {
+		d.ok("every tenant's database answers, none ahead of the catalog")
+	}
+}
+
+func (d *diagnosis) readFence(ctx context.Context, t catalog.Tenant) (fence int64, err error) {
+	conn, err := d.owner(ctx, t)
+	if err != nil {
+		return 0, err
+	}
+	defer closeConn(ctx, conn)
+	return fence, conn.QueryRow(ctx, selectFence).Scan(&fence)
+}
