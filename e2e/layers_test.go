@@ -43,6 +43,8 @@ var keepers = []keeper{
 // those of ours whose name ends in "test".
 var unlinked = []string{
 	"freehold/e2e",
+	"github.com/emersion/go-sasl",
+	"github.com/emersion/go-smtp",
 	"github.com/openai/openai-go",
 	"github.com/stretchr/testify",
 	"github.com/testcontainers",

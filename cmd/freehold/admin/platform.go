@@ -3,13 +3,11 @@ package admin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
 	"freehold/catalog"
 	"freehold/cmd/freehold/rest"
-	"freehold/router"
 	"freehold/tenantdb"
 	"freehold/tenantdb/fleet"
 )
@@ -22,6 +20,13 @@ type newServer struct {
 	Budget   int    `json:"budget,omitempty" doc:"Connections that Freehold may hold; from max_connections when left out."`
 	Reserve  int    `json:"reserve,omitempty"`
 	Insecure bool   `json:"insecure,omitempty" doc:"Accept a remote server without sslmode=verify-full."`
+
+	Labels       map[string]string `json:"labels,omitempty"`
+	Plans        []string          `json:"plans,omitempty" doc:"The plans that it takes, and that go to no server which doesn't list them; any other when left out."`
+	Ready        int               `json:"ready,omitempty" doc:"Ready databases to keep for new tenants."`
+	MaxDatabases int               `json:"max_databases,omitempty" doc:"As many as recovery allows when left out."`
+	MaxRecovery  int               `json:"max_recovery_seconds,omitempty" doc:"What coming back from a crash may take, as predicted from its files; 120 when left out."`
+	DiskBytes    int64             `json:"disk_bytes,omitempty" doc:"What there is for data."`
 }
 
 func (s *server) servers(ctx context.Context, _ operator, _ *rest.Request) (rest.List[catalog.Server], error) {
@@ -29,10 +34,16 @@ func (s *server) servers(ctx context.Context, _ operator, _ *rest.Request) (rest
 	return rest.NewList(list, false, nil), err
 }
 
+func (s *server) showServer(ctx context.Context, _ operator, r *rest.Request) (catalog.Server, error) {
+	return s.catalog.Server(ctx, r.Param("name"))
+}
+
 func (s *server) addServer(ctx context.Context, who operator, r *rest.Request, in newServer) (catalog.Server, error) {
 	srv, err := s.fleet.AddServer(ctx, fleet.ServerAdd{
 		Name: in.Name, Region: in.Region, URL: in.URL, Password: in.Password,
 		Budget: in.Budget, Reserve: in.Reserve, Insecure: in.Insecure,
+		Labels: in.Labels, Plans: in.Plans, Ready: in.Ready, MaxDatabases: in.MaxDatabases, MaxRecovery: in.MaxRecovery,
+		DiskBytes: in.DiskBytes,
 	})
 	if errors.Is(err, tenantdb.ErrUnavailable) {
 		// The operator named the server and can mend it: they are told why.
@@ -47,6 +58,15 @@ func (s *server) addServer(ctx context.Context, who operator, r *rest.Request, i
 	s.audit(ctx, who, r, "server.add", catalog.TenantID{}, map[string]any{
 		"name": srv.Name, "host": srv.Host, "port": srv.Port, "insecure": in.Insecure,
 	})
+	return srv, nil
+}
+
+func (s *server) setServer(ctx context.Context, who operator, r *rest.Request, in catalog.ServerPatch) (catalog.Server, error) {
+	srv, err := s.catalog.SetServer(ctx, r.Param("name"), in)
+	if err != nil {
+		return catalog.Server{}, err
+	}
+	s.audit(ctx, who, r, "server.set", catalog.TenantID{}, map[string]any{"name": srv.Name, "set": in})
 	return srv, nil
 }
 
@@ -126,58 +146,4 @@ func (s *server) removeModel(ctx context.Context, who operator, r *rest.Request)
 func (s *server) nodes(ctx context.Context, _ operator, _ *rest.Request) (rest.List[catalog.Node], error) {
 	list, err := s.catalog.Nodes(ctx)
 	return rest.NewList(list, false, nil), err
-}
-
-// status is what an operator looks at first.
-type status struct {
-	Version   string         `json:"version"`
-	Confirmed bool           `json:"catalog_confirmed"` // within the last second
-	Servers   int            `json:"servers"`
-	Tenants   int            `json:"tenants"`
-	Nodes     []catalog.Node `json:"nodes"`
-	Router    router.Stats   `json:"router"`
-	Needs     []need         `json:"needs"` // what needs a person; empty is well
-}
-
-type need struct {
-	What string `json:"what"`
-	Fix  string `json:"fix"`
-}
-
-func (s *server) status(ctx context.Context, _ operator, _ *rest.Request) (status, error) {
-	servers, err := s.catalog.Servers(ctx)
-	if err != nil {
-		return status{}, err
-	}
-	nodes, err := s.catalog.Nodes(ctx)
-	if err != nil {
-		return status{}, err
-	}
-	findings, err := s.fleet.Doctor(ctx)
-	if err != nil {
-		return status{}, err
-	}
-	st := status{
-		Version: s.version, Confirmed: s.cache.Confirmed(time.Second), Servers: len(servers),
-		Nodes: nodes, Needs: []need{},
-	}
-	for _, srv := range servers {
-		st.Tenants += srv.Tenants
-	}
-	for _, f := range findings {
-		if !f.OK {
-			st.Needs = append(st.Needs, need{f.What, f.Fix})
-		}
-	}
-	view := s.router.View(0)
-	st.Router = view.Stats
-	for _, srv := range view.Servers {
-		if srv.Breaker == "open" {
-			st.Needs = append(st.Needs, need{
-				What: fmt.Sprintf("server %s: this node can't connect, its breaker is open", srv.Name),
-				Fix:  "look at that server; freehold router top shows when it answers again",
-			})
-		}
-	}
-	return st, nil
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -18,6 +19,9 @@ var tenantFilters = append([]rest.Query{
 	{Name: "region", Type: "string", Summary: "Only tenants of this region."},
 	{Name: "plan", Type: "string", Summary: "Only tenants on this plan."},
 	{Name: "label", Type: "string", Summary: "Only tenants with this label: name or name=value."},
+	{Name: "schema", Type: "string", Summary: "Only tenants at this schema version: 3, <3, <=3, >3 or >=3."},
+	{Name: "older_than", Type: "string", Summary: "Only tenants registered longer ago than this: 90m, 12h, 30d."},
+	{Name: "newer_than", Type: "string", Summary: "Only tenants registered since then: 90m, 12h, 30d."},
 }, rest.Paging...)
 
 // routes is the operators' API.
@@ -25,7 +29,7 @@ func (s *server) routes() []rest.Route[operator] {
 	type route = rest.Route[operator]
 	const get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
 	list := []route{
-		{Method: post, Path: "/tenants", Summary: "Create a tenant with its database. The key is shown once.", Timeout: slow, Endpoint: rest.Take(http.StatusCreated, s.createTenant)},
+		{Method: post, Path: "/tenants", Summary: "Create a tenant with its database. The key is shown once. With Prefer: respond-async a worker makes it, and the answer is 202 with the operation. An Idempotency-Key has the same request, within a day, answered with the tenant that it made.", Timeout: slow, Endpoint: rest.TakeLong(http.StatusCreated, s.createTenant)},
 		{Method: get, Path: "/tenants", Summary: "List tenants by slug.", Query: tenantFilters, Endpoint: rest.Give(s.tenants)},
 		{Method: get, Path: "/tenants/{slug}", Summary: "Show a tenant.", Endpoint: rest.Give(s.tenant)},
 		{Method: get, Path: "/tenants/{slug}/config", Summary: "Show a tenant's configuration.", Endpoint: rest.Give(s.config)},
@@ -36,19 +40,37 @@ func (s *server) routes() []rest.Route[operator] {
 		{Method: post, Path: "/tenants/{slug}/prove", Summary: "Try every connection and grant that the tenant's role must be refused.", Timeout: slow, Endpoint: rest.Give(s.prove)},
 		{Method: post, Path: "/tenants/{slug}/suspend", Summary: "Stop serving a tenant. It binds on every node before this answers; twice is once.", Timeout: slow, Endpoint: rest.Give(s.suspend)},
 		{Method: post, Path: "/tenants/{slug}/resume", Summary: "Serve a suspended tenant again; twice is once.", Timeout: slow, Endpoint: rest.Give(s.resume)},
+		{Method: del, Path: "/tenants/{slug}", Summary: "Stop serving a tenant now, and destroy all of it when its grace is over.", Query: graceQuery, Timeout: slow, Endpoint: rest.Begin(s.deleteTenant)},
+		{Method: post, Path: "/tenants/{slug}/delete", Summary: "The same.", Query: graceQuery, Timeout: slow, Endpoint: rest.Begin(s.deleteTenant)},
+		{Method: post, Path: "/tenants/{slug}/undelete", Summary: "Take a deletion back within its grace; the tenant is suspended then.", Endpoint: rest.Give(s.undelete)},
+		{Method: get, Path: "/tenants/{slug}/receipt", Summary: "Show what the deletion of a tenant, by slug or id, destroyed and what it couldn't reach, signed.", Endpoint: rest.Give(s.receipt)},
 		{Method: get, Path: "/servers", Summary: "List database servers.", Endpoint: rest.Give(s.servers)},
 		{Method: post, Path: "/servers", Summary: "Test a database server and add it.", Timeout: slow, Endpoint: rest.Take(http.StatusCreated, s.addServer)},
+		{Method: get, Path: "/servers/{name}", Summary: "Show a database server: what it holds, what it would still take, what a crash would cost.", Endpoint: rest.Give(s.showServer)},
+		{Method: patch, Path: "/servers/{name}", Summary: "Change what is named: a server's state, labels, plans, limits, connections.", Endpoint: rest.Take(http.StatusOK, s.setServer)},
 		{Method: get, Path: "/engines", Summary: "List inference engines.", Endpoint: rest.Give(s.engines)},
 		{Method: post, Path: "/engines", Summary: "Add an inference engine.", Endpoint: rest.Take(http.StatusCreated, s.addEngine)},
 		{Method: del, Path: "/engines/{name}", Summary: "Remove an engine that serves no model.", Endpoint: rest.Give(s.removeEngine)},
 		{Method: get, Path: "/models", Summary: "List platform models.", Endpoint: rest.Give(s.models)},
 		{Method: post, Path: "/models", Summary: "Add a platform model.", Endpoint: rest.Take(http.StatusCreated, s.addModel)},
 		{Method: del, Path: "/models/{name...}", Summary: "Remove a platform model.", Endpoint: rest.Give(s.removeModel)},
+		{Method: get, Path: "/mail", Summary: "List what the outbox owes and has sent, newest first.", Query: mailFilters, Endpoint: rest.Give(s.mail)},
+		{Method: post, Path: "/mail/{id}/retry", Summary: "Send a mail now that was given up, or waits for another try.", Endpoint: rest.Give(s.retryMail)},
+		{Method: get, Path: "/operations", Summary: "List operations, newest first.", Query: operationFilters, Endpoint: rest.Give(s.operations)},
+		{Method: get, Path: "/operations/{id}", Summary: "Show an operation, step by step.", Endpoint: rest.Give(s.operation)},
+		{Method: post, Path: "/operations/{id}/retry", Summary: "Do a failed operation again, from the step that it came to.", Endpoint: rest.Give(s.retryOperation)},
+		{Method: post, Path: "/operations/{id}/cancel", Summary: "End an operation and undo what can be undone: an onboarding is rolled back.", Timeout: slow, Endpoint: rest.Give(s.cancelOperation)},
 		{Method: get, Path: "/nodes", Summary: "List nodes.", Endpoint: rest.Give(s.nodes)},
 		{Method: get, Path: "/router", Summary: "Show this node's connection router: its servers, and its busiest tenants.", Query: topQuery, Endpoint: rest.Give(s.routerView)},
 		{Method: get, Path: "/router/tenants/{slug}", Summary: "Show a tenant as this node's router serves it, and why it is slow or refused.", Endpoint: rest.Give(s.explain)},
 		{Method: post, Path: "/router/tenants/{slug}/reconnect", Summary: "Close a tenant's connections here, lent ones when they come back.", Endpoint: rest.Give(s.reconnect)},
-		{Method: get, Path: "/status", Summary: "Show what needs a person now.", Timeout: slow, Endpoint: rest.Give(s.status)},
+		{Method: get, Path: "/tokens", Scope: scopeOwner, Summary: "List operators and their roles.", Endpoint: rest.Give(s.tokens)},
+		{Method: post, Path: "/tokens", Scope: scopeOwner, Summary: "Give an operator a token. It is shown once.", Endpoint: rest.Take(http.StatusCreated, s.createToken)},
+		{Method: post, Path: "/tokens/{name}/rotate", Scope: scopeOwner, Summary: "Replace an operator's token. The new one is shown once, the old one holds no longer.", Endpoint: rest.Give(s.rotateToken)},
+		{Method: del, Path: "/tokens/{name}", Scope: scopeOwner, Summary: "Revoke an operator's token; twice is once.", Endpoint: rest.Give(s.revokeToken)},
+		{Method: get, Path: "/audit", Summary: "List what operators did, newest first.", Query: auditFilters, Endpoint: rest.Give(s.auditRows)},
+		{Method: get, Path: "/audit/verify", Summary: "Read the whole chain of the audit back: rows that were changed, removed or inserted are found.", Timeout: slow, Endpoint: rest.Give(s.verifyAudit)},
+		{Method: get, Path: "/status", Summary: "Show what needs a person now, and the command for it.", Endpoint: rest.Give(s.status)},
 	}
 	for i := range list {
 		list[i].Path = "/admin/v1" + list[i].Path
@@ -57,7 +79,7 @@ func (s *server) routes() []rest.Route[operator] {
 		list = append(list, route{Method: get, Path: "/metrics", Summary: "Metrics in Prometheus' form.", Endpoint: rest.Text(metrics.MediaType, s.prometheus)})
 	}
 	for i := range list {
-		list[i].Scope = scopeAdmin
+		list[i].Scope = cmp.Or(list[i].Scope, scopeOf(list[i].Method))
 	}
 	return list
 }

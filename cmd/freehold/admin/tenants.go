@@ -11,32 +11,6 @@ import (
 	"freehold/tenantdb/fleet"
 )
 
-type newTenant struct {
-	Slug   string            `json:"slug"`
-	Name   string            `json:"name,omitempty"`
-	Email  string            `json:"email,omitempty"`
-	Plan   string            `json:"plan,omitempty"`
-	Region string            `json:"region,omitempty"`
-	Server string            `json:"server,omitempty" doc:"A server's name; the least loaded one when left out."`
-	Labels map[string]string `json:"labels,omitempty"`
-}
-
-type createdTenant struct {
-	Tenant catalog.Tenant `json:"tenant"`
-	APIKey string         `json:"api_key"`
-}
-
-func (s *server) createTenant(ctx context.Context, who operator, r *rest.Request, in newTenant) (createdTenant, error) {
-	t, token, err := s.fleet.Create(ctx, catalog.TenantSpec{
-		Slug: in.Slug, Name: in.Name, Email: in.Email, Plan: in.Plan, Region: in.Region, Server: in.Server, Labels: in.Labels,
-	})
-	if err != nil {
-		return createdTenant{}, err
-	}
-	s.audit(ctx, who, r, "tenant.create", t.ID, map[string]any{"slug": t.Slug, "server": t.Server})
-	return createdTenant{t, token}, nil
-}
-
 func (s *server) tenants(ctx context.Context, _ operator, r *rest.Request) (page rest.List[catalog.Tenant], err error) {
 	limit, after, err := r.Page(100, 1000)
 	if err != nil {
@@ -47,11 +21,18 @@ func (s *server) tenants(ctx context.Context, _ operator, r *rest.Request) (page
 	if !slices.Contains(known, catalog.State(state)) {
 		return page, rest.Bad("state", fmt.Sprintf("No such state: %q.", state))
 	}
-	// One more than asked for tells whether there are more.
-	list, err := s.catalog.Tenants(ctx, catalog.TenantFilter{
+	f := catalog.TenantFilter{
 		State: state, Server: r.Query("server"), Region: r.Query("region"), Plan: r.Query("plan"), Label: r.Query("label"),
-		After: after, Limit: limit + 1,
-	})
+		Schema: r.Query("schema"), After: after, Limit: limit + 1, // one more tells whether there are more
+	}
+	for name, age := range map[string]*time.Duration{"older_than": &f.OlderThan, "newer_than": &f.NewerThan} {
+		if text := r.Query(name); text != "" {
+			if *age, err = catalog.ParseAge(name, text); err != nil {
+				return page, err
+			}
+		}
+	}
+	list, err := s.catalog.Tenants(ctx, f)
 	if err != nil {
 		return page, err
 	}

@@ -28,7 +28,9 @@ type Config struct {
 	S3Bucket       string // FREEHOLD_S3_BUCKET
 	DataDir        string // FREEHOLD_DATA_DIR
 	LogLevel       string // FREEHOLD_LOG_LEVEL
+	PublicURL      string // FREEHOLD_PUBLIC_URL: of the tenants' API, as they are told it; where it listens when empty
 
+	Mail      Mail
 	Routing   Routing
 	Telemetry Telemetry // OTEL_*
 }
@@ -53,6 +55,8 @@ func FromEnv(getenv func(string) string) Config {
 		S3Bucket:       getenv("FREEHOLD_S3_BUCKET"),
 		DataDir:        or("FREEHOLD_DATA_DIR", ".freehold"),
 		LogLevel:       or("FREEHOLD_LOG_LEVEL", "info"),
+		PublicURL:      getenv("FREEHOLD_PUBLIC_URL"),
+		Mail:           mailFromEnv(getenv),
 		Telemetry:      telemetryFromEnv(getenv),
 	}
 	for _, s := range c.Routing.Settings() {
@@ -73,6 +77,7 @@ const (
 	NeedS3
 	NeedDoors // and the token of the operators' one
 	NeedAddresses
+	NeedMail // the way that mail leaves, if any
 )
 
 // Check reports every mistake at once.
@@ -100,6 +105,12 @@ func (c Config) Check(need Need) error {
 		}
 		_, err := c.Routing.parse()
 		errs = append(errs, err, c.Telemetry.check())
+	}
+	if need&NeedMail != 0 {
+		errs = append(errs, c.Mail.check())
+	}
+	if need&(NeedDoors|NeedAddresses|NeedMail) != 0 {
+		errs = append(errs, c.checkPublicURL())
 	}
 	if _, err := c.level(); err != nil {
 		errs = append(errs, err)

@@ -133,6 +133,8 @@ func (d *dev) start(ctx context.Context) error {
 		return err
 	}
 	d.cfg.S3Endpoint, d.cfg.S3Bucket = d.s3.endpoint, devBucket
+	// Never what the shell says: demo tenants have nobody's addresses.
+	d.cfg.Mail = Mail{URL: (&url.URL{Scheme: "file", Path: d.path("mail")}).String(), From: "Freehold <freehold@localhost>"}
 	for k, v := range d.awsEnv() {
 		if err := os.Setenv(k, v); err != nil { // where the AWS SDK looks
 			return fmt.Errorf("object store: %w", err)
@@ -196,17 +198,15 @@ func (d *dev) populate(ctx context.Context, tenants int) (map[string]string, err
 	if err != nil {
 		return nil, err
 	}
+	made, err := d.tenants(ctx, p, max(tenants, 2))
+	if err != nil {
+		return nil, err
+	}
 	keys := map[string]string{}
-	for i := range max(tenants, 2) {
-		slug, keyed := devTenant(i)
-		key, err := d.tenant(ctx, p, slug)
-		if err != nil {
-			return nil, fmt.Errorf("tenant %s: %w", slug, err)
-		}
-		if !keyed {
-			continue
-		}
+	for i := range keyedTenants {
+		slug := devTenant(i)
 		name := strings.ToUpper(slug) + "_API_KEY"
+		key := made[i]
 		if key == "" {
 			key = known[name]
 		}
@@ -224,6 +224,25 @@ func (d *dev) populate(ctx context.Context, tenants int) (map[string]string, err
 	return keys, nil
 }
 
+// tenantsAtOnce is how many demo tenants are made at a time.
+const tenantsAtOnce = 4
+
+// tenants makes those that aren't there yet and returns their keys, in order.
+func (d *dev) tenants(ctx context.Context, p *Platform, n int) ([]string, error) {
+	keys := make([]string, n)
+	var group errgroup.Group
+	group.SetLimit(tenantsAtOnce)
+	for i := range n {
+		group.Go(func() (err error) {
+			if keys[i], err = d.tenant(ctx, p, devTenant(i)); err != nil {
+				return fmt.Errorf("tenant %s: %w", devTenant(i), err)
+			}
+			return nil
+		})
+	}
+	return keys, group.Wait()
+}
+
 // tenant makes a tenant and returns its key; "" when it was there.
 func (d *dev) tenant(ctx context.Context, p *Platform, slug string) (string, error) {
 	if t, err := p.Catalog.TenantBySlug(ctx, slug); err == nil && t.State != catalog.Provisioning {
@@ -236,15 +255,18 @@ func (d *dev) tenant(ctx context.Context, p *Platform, slug string) (string, err
 	return key, err
 }
 
-// devTenant names the i-th demo tenant; the first two have a key in dev.env.
-func devTenant(i int) (slug string, keyed bool) {
+// keyedTenants is how many of the demo tenants have a key in dev.env.
+const keyedTenants = 2
+
+// devTenant names the i-th demo tenant.
+func devTenant(i int) string {
 	switch i {
 	case 0:
-		return "acme", true
+		return "acme"
 	case 1:
-		return "globex", true
+		return "globex"
 	default:
-		return fmt.Sprintf("tenant-%04d", i+1), false
+		return fmt.Sprintf("tenant-%04d", i+1)
 	}
 }
 

@@ -60,3 +60,6 @@ func OpenTracing(ctx context.Context, version string, log *slog.Logger) (*Tracin
 func (t Tracing) Requests() trace.Tracer          { return t.requests() }
 func (t Tracing) Statements() *otelpgx.Tracer     { return t.statements() }
 func (t Tracing) Close(ctx context.Context) error { return t.close(ctx) }
+
+// BaseURL is where tenants find their API, as mail tells it.
+func BaseURL(c Config) string { return c.baseURL() }

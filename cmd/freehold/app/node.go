@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"freehold/catalog"
-	"freehold/catalog/queue"
 	"freehold/cmd/freehold/admin"
 	"freehold/cmd/freehold/api"
 	"freehold/cmd/freehold/metrics"
@@ -31,7 +30,7 @@ const drainTime = 2 * time.Second
 // nil when ctx ends and everything has stopped. ready, when not nil, is called
 // once with the doors' addresses after both listen.
 func Serve(ctx context.Context, cfg Config, version string, workers bool, log *slog.Logger, ready func(api, admin net.Addr)) error {
-	if err := cfg.Check(NeedCatalog | NeedS3 | NeedDoors); err != nil {
+	if err := cfg.Check(NeedCatalog | NeedS3 | NeedDoors | NeedMail); err != nil {
 		return err
 	}
 	token, err := readSecret(cfg.AdminTokenFile)
@@ -61,6 +60,7 @@ func Serve(ctx context.Context, cfg Config, version string, workers bool, log *s
 
 // node is the composed parts of one serving process.
 type node struct {
+	cfg     Config
 	catalog *catalog.Catalog
 	cache   *catalog.Cache
 	router  *router.Router
@@ -81,8 +81,9 @@ func newNode(p *Platform, cfg Config, version, token string, tr *tracing, log *s
 		return nil, fmt.Errorf("node name: %w", err)
 	}
 	name := fmt.Sprintf("%s/%d", host, os.Getpid())
+	said := &health{}
 	cache := catalog.NewCache(p.Catalog, catalog.CacheConfig{
-		NodeName: name, Version: version, StaleServe: set.staleServe, Logger: log,
+		NodeName: name, Version: version, StaleServe: set.staleServe, Logger: log, Health: said.text,
 	})
 	latest, err := migrations.Tenant().Latest()
 	if err != nil {
@@ -94,6 +95,7 @@ func newNode(p *Platform, cfg Config, version, token string, tr *tracing, log *s
 	if err != nil {
 		return nil, err
 	}
+	said.router = rt
 	eng := &engines{cat: p.Catalog, cache: cache, log: log, made: map[string]madeEngine{}}
 	inf, err := inference.New(inference.Config{Model: cache.Model, Models: cache.Models, Engine: eng.get, Logger: log})
 	if err != nil {
@@ -105,7 +107,7 @@ func newNode(p *Platform, cfg Config, version, token string, tr *tracing, log *s
 		}
 		return nil
 	}
-	n := &node{catalog: p.Catalog, cache: cache, router: rt, shares: sh, tracing: tr, log: log}
+	n := &node{cfg: cfg, catalog: p.Catalog, cache: cache, router: rt, shares: sh, tracing: tr, log: log}
 	m := metrics.New(version, rt.View)
 	n.api, err = api.New(api.Config{
 		Cache: cache, Router: rt, Inference: inf, Ready: readyCheck, Logger: log, Version: version,
@@ -148,10 +150,10 @@ func (n *node) run(ctx context.Context, p *Platform, workers bool, apiLn, adminL
 	g.Go(func() error { return n.cache.Run(parts) })
 	g.Go(func() error { return n.api.Serve(apiLn) })
 	g.Go(func() error { return n.admin.Serve(adminLn) })
-	var q *queue.Queue
+	var w *background
 	if workers {
 		var err error
-		if q, err = startWorkers(parts, p, n.log); err != nil {
+		if w, err = startWorkers(parts, p, n.cfg, n.log); err != nil {
 			n.log.Error("workers did not start", "error", err)
 			stopParts()
 			return errors.Join(err, n.stop(nil, stopParts), g.Wait())
@@ -165,11 +167,11 @@ func (n *node) run(ctx context.Context, p *Platform, workers bool, apiLn, adminL
 	case <-ctx.Done():
 	case <-failed.Done(): // a part ended by itself: its error comes from Wait
 	}
-	err := n.stop(q, stopParts)
+	err := n.stop(w, stopParts)
 	return errors.Join(err, g.Wait())
 }
 
-func (n *node) stop(q *queue.Queue, stopParts context.CancelFunc) error {
+func (n *node) stop(w *background, stopParts context.CancelFunc) error {
 	// The context that this node ran under has ended, so the bound is a new one.
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
@@ -177,8 +179,8 @@ func (n *node) stop(q *queue.Queue, stopParts context.CancelFunc) error {
 	doors.Go(func() error { return n.api.Shutdown(ctx) })
 	doors.Go(func() error { return n.admin.Shutdown(ctx) })
 	errs := []error{doors.Wait(), n.leave(ctx)}
-	if q != nil {
-		errs = append(errs, q.Stop(ctx))
+	if w != nil {
+		errs = append(errs, w.Stop(ctx))
 	}
 	errs = append(errs, n.tracing.close(ctx))
 	stopParts()
@@ -190,7 +192,7 @@ func (n *node) stop(q *queue.Queue, stopParts context.CancelFunc) error {
 
 // Work runs the workers alone until ctx ends.
 func Work(ctx context.Context, cfg Config, log *slog.Logger) error {
-	if err := cfg.Check(NeedCatalog | NeedS3); err != nil {
+	if err := cfg.Check(NeedCatalog | NeedS3 | NeedMail); err != nil {
 		return err
 	}
 	p, err := Open(ctx, cfg, NeedCatalog|NeedS3, log)
@@ -200,7 +202,7 @@ func Work(ctx context.Context, cfg Config, log *slog.Logger) error {
 	defer p.Close()
 	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	q, err := startWorkers(parts, p, log)
+	w, err := startWorkers(parts, p, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -208,20 +210,7 @@ func Work(ctx context.Context, cfg Config, log *slog.Logger) error {
 	<-ctx.Done()
 	bounded, cancel := context.WithTimeout(parts, drainTime)
 	defer cancel()
-	return q.Stop(bounded)
-}
-
-func startWorkers(ctx context.Context, p *Platform, log *slog.Logger) (*queue.Queue, error) {
-	q, err := queue.New(p.Catalog, queue.Config{
-		Logger: log, StopSoft: drainTime / 2, StopHard: drainTime / 2,
-		Periodic: []queue.Periodic{
-			{Name: "prediction-weeks", Every: 24 * time.Hour, RunAtStart: true, Run: p.Fleet.MakeWeeks},
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return q, q.Start(ctx)
+	return w.Stop(bounded)
 }
 
 // listen opens both doors, with TLS when a certificate is given.

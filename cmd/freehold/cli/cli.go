@@ -97,7 +97,9 @@ func (e *env) root() *cobra.Command {
 	}
 	root.AddCommand(
 		e.devCmd(), e.serveCmd(), e.workerCmd(), e.statusCmd(), e.catalogCmd(), e.serverCmd(), e.tenantCmd(),
-		e.keyCmd(), e.configCmd(), e.engineCmd(), e.modelCmd(), e.migrateCmd(), e.routerCmd(),
+		e.keyCmd(), e.configCmd(), e.engineCmd(), e.modelCmd(), e.migrateCmd(), e.routerCmd(), e.mailCmd(),
+		e.tokenCmd(), e.auditCmd(), e.keysetCmd(),
+		e.operationCmd(),
 		e.doctorCmd(), e.versionCmd(),
 	)
 	root.InitDefaultCompletionCmd("completion")
@@ -187,13 +189,17 @@ func named(what, name string, err error) error {
 
 // audit records what the operator at this terminal did.
 func audit(ctx context.Context, p *app.Platform, action string, id catalog.TenantID, detail map[string]any) error {
-	actor := "unknown"
+	return p.Catalog.AppendAudit(ctx, actor(), action, id, detail)
+}
+
+// actor is who sits at this terminal, as the audit names them.
+func actor() string {
+	name := "unknown"
 	if u, err := user.Current(); err == nil {
-		actor = u.Username
+		name = u.Username
 	}
-	host, err := os.Hostname()
-	if err == nil {
-		actor += "@" + host
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
 	}
-	return p.Catalog.AppendAudit(ctx, actor, action, id, detail)
+	return name
 }

@@ -67,6 +67,16 @@ func TestMistakes(t *testing.T) { //nolint:paralleltest // the environment is th
 		{"tenant list -o xml", 2, "usage: --output is table or json, not \"xml\""},
 		{"tenant list --state bogus", 2, "usage: --state is one of provisioning, active…"},
 		{"tenant list --limit -1", 2, "usage: --limit is not negative"},
+		{"tenant list --schema x", 2, "invalid: schema: want a version such as 3, or <3, <=3, >3, >=3"},
+		{"tenant list --older-than 3", 2, "usage: --older-than wants an age such as 90m, 12h or 30d, not \"3\""},
+		{"tenant list --newer-than -1h", 2, "usage: --newer-than wants an age…"},
+		{"operation list --state bogus", 2, "usage: --state is one of waiting, running…"},
+		{"operation list --limit -1", 2, "usage: --limit is not negative"},
+		{"operation list --after x", 2, "invalid: after: not the id of an operation"},
+		{"operation show nope", 1, "operation nope: not found"},
+		{"operation retry", 2, "usage: requires at least 1 arg(s), only received 0…"},
+		{"operation retry nope", 1, "operation nope: not found"},
+		{"operation cancel nope", 2, "bad configuration:\nFREEHOLD_S3_BUCKET is not set…"},
 		{"tenant create acme", 2, "bad configuration:\nFREEHOLD_S3_BUCKET is not set…"},
 		{"tenant psql nope", 1, "tenant nope: not found"},
 		{"key revoke nope k", 1, "tenant nope: not found"},
@@ -105,7 +115,7 @@ func TestJSON(t *testing.T) { //nolint:paralleltest // the environment is the pr
 	b := setup(t)
 	for _, args := range []string{
 		"engine add up --url http://127.0.0.1:9/v1 --key-file -", "engine list", "model add chat-1 --engine up", "model list",
-		"tenant list", "server list", "server show main", "migrate status", "migrate up", "doctor", "status", "version", "catalog migrate",
+		"tenant list", "server list", "server show main", "migrate status", "migrate up", "doctor", "operation list", "version", "catalog migrate",
 	} {
 		out, err := b.run("sk-hunter2", 0, append(strings.Fields(args), "-o", "json")...)
 		if !json.Valid([]byte(out)) || err != "" {

@@ -1,4 +1,7 @@
 package cli
 
 // For tests in cli_test.
-var Attended = attended
+var (
+	Attended  = attended
+	ParseSize = parseSize
+)

@@ -180,20 +180,6 @@ func TestRouterTopOrder(t *testing.T) { //nolint:paralleltest // the environment
 	}
 }
 
-func TestStatusNamesSlowSpots(t *testing.T) { //nolint:paralleltest // the environment is the process's
-	b := setup(t)
-	srv := httptest.NewServer(http.HandlerFunc(busyNode))
-	defer srv.Close()
-	t.Setenv("FREEHOLD_ADMIN_URL", srv.URL)
-	t.Setenv("FREEHOLD_ADMIN_TOKEN", token)
-	out, _ := b.run("", 0, "status")
-	for _, want := range []string{"node n-1 can't connect to server pg-1: timeout", "server pg-2 is full on node n-1: 7 waiting callers, the oldest for 2.5s"} {
-		if !strings.Contains(out, want) {
-			t.Errorf("status lacks %q:\n%s", want, out)
-		}
-	}
-}
-
 func TestSuspendAndResume(t *testing.T) { //nolint:paralleltest // the environment is the process's
 	b := setup(t)
 	p, err := app.Open(t.Context(), app.FromEnv(os.Getenv), app.NeedCatalog, nil)

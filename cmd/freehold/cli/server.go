@@ -3,8 +3,11 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,33 +16,15 @@ import (
 	"freehold/tenantdb/fleet"
 )
 
-func (e *env) catalogCmd() *cobra.Command {
-	migrate := &cobra.Command{
-		Use:   "migrate",
-		Short: "Bring the catalog database up; the first time this also writes a new master key",
-		Args:  usageArgs(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error {
-			from, to, newKey, err := app.MigrateCatalog(c.Context(), e.cfg, e.quiet().Logger(true))
-			if err != nil {
-				return err
-			}
-			if newKey {
-				sayTo(e.err, "new master key in %s: keep a copy elsewhere, without it no sealed secret can be read", e.cfg.MasterKeyFile)
-			}
-			return e.show(map[string]any{"from": from, "to": to, "new_master_key": newKey},
-				table{rows: [][]string{{fmt.Sprintf("catalog at version %d (was %d)", to, from)}}})
-		},
-	}
-	return group("catalog", "The catalog database", migrate)
-}
-
 func (e *env) serverCmd() *cobra.Command {
-	return group("server", "Postgres servers that hold tenants' databases", e.serverAdd(), e.serverList(), e.serverShow(), e.serverRemove())
+	return group("server", "Postgres servers that hold tenants' databases", e.serverAdd(), e.serverSet(), e.serverList(), e.serverShow(),
+		e.serverRemove())
 }
 
 func (e *env) serverAdd() *cobra.Command {
 	var (
 		a            fleet.ServerAdd
+		takes        serverFlags
 		passwordFile string
 	)
 	c := &cobra.Command{
@@ -48,36 +33,71 @@ func (e *env) serverAdd() *cobra.Command {
 		Long: `Check a server and take it in.
 
 The admin role needs LOGIN, CREATEDB and CREATEROLE, nothing more. A superuser
-runs one statement once; when it is missing, this command prints it and refuses.`,
+runs one statement once; when it is missing, this command prints it and refuses.
+
+The same name again, for the same host, changes how it is reached; what it takes
+stays unless it is said anew.`,
 		Args: usageArgs(cobra.ExactArgs(1)),
-		RunE: e.with(func(ctx context.Context, p *app.Platform, args []string) error {
-			a.Name = args[0]
-			if u, err := url.Parse(a.URL); err != nil || u.User == nil {
-				return fmt.Errorf("%w: --url wants postgres://ADMIN@HOST:PORT/postgres", errUsage)
-			} else if _, has := u.User.Password(); has {
-				return fmt.Errorf("%w: %w", errUsage, errNoSecretInURL)
-			}
-			var err error
-			if a.Password, err = e.secret(passwordFile, "password of the admin role"); err != nil {
-				return err
-			}
-			s, err := p.Fleet.AddServer(ctx, a)
-			if err != nil {
-				return err
-			}
-			if err := audit(ctx, p, "server.add", catalog.TenantID{}, map[string]any{"server": s.Name}); err != nil {
-				return err
-			}
-			return e.showServers(s, []catalog.Server{s})
-		}),
 	}
+	c.RunE = e.with(func(ctx context.Context, p *app.Platform, args []string) error {
+		a.Name = args[0]
+		if u, err := url.Parse(a.URL); err != nil || u.User == nil {
+			return fmt.Errorf("%w: --url wants postgres://ADMIN@HOST:PORT/postgres", errUsage)
+		} else if _, has := u.User.Password(); has {
+			return fmt.Errorf("%w: %w", errUsage, errNoSecretInURL)
+		}
+		patch, err := takes.patch(c)
+		if err != nil {
+			return err
+		}
+		takes.into(&a, patch)
+		if a.Password, err = e.secret(passwordFile, "password of the admin role"); err != nil {
+			return err
+		}
+		s, err := p.Fleet.AddServer(ctx, a)
+		if err != nil {
+			return err
+		}
+		if err := audit(ctx, p, "server.add", catalog.TenantID{}, map[string]any{"server": s.Name}); err != nil {
+			return err
+		}
+		return e.showServers(s, []catalog.Server{s})
+	})
 	f := c.Flags()
 	f.StringVar(&a.URL, "url", "", "postgres://ADMIN@HOST:PORT/postgres?sslmode=verify-full&sslrootcert=FILE, without password")
 	f.StringVar(&passwordFile, "password-file", "-", "file that holds the admin role's password; - reads standard input")
 	f.StringVar(&a.Region, "region", "", "where it stands")
-	f.IntVar(&a.Budget, "budget", 0, "connections for tenants (default: what max_connections leaves)")
-	f.IntVar(&a.Reserve, "reserve", 0, "connections kept for administration (default: a tenth, at least 5)")
 	f.BoolVar(&a.Insecure, "insecure", false, "take in a remote server without sslmode=verify-full")
+	takes.add(c)
+	return c
+}
+
+func (e *env) serverSet() *cobra.Command {
+	var takes serverFlags
+	c := &cobra.Command{
+		Use: "set NAME", Short: "Change what a server takes: its state, labels, plans, limits, connections", Args: usageArgs(cobra.ExactArgs(1)),
+		Example: `  freehold server set pg-1 --state draining
+  freehold server set pg-2 --plan enterprise --label disk=nvme --ready 20 --max-recovery 2m --disk 500GB`,
+	}
+	c.RunE = e.with(func(ctx context.Context, p *app.Platform, args []string) error {
+		patch, err := takes.patch(c)
+		if err != nil {
+			return err
+		}
+		if patch == (catalog.ServerPatch{}) {
+			return fmt.Errorf("%w: nothing to change: name a flag", errUsage)
+		}
+		s, err := p.Catalog.SetServer(ctx, args[0], patch)
+		if err != nil {
+			return named("server", args[0], err)
+		}
+		if err := audit(ctx, p, "server.set", catalog.TenantID{}, map[string]any{"server": s.Name, "set": patch}); err != nil {
+			return err
+		}
+		return e.showServers(s, []catalog.Server{s})
+	})
+	takes.add(c)
+	c.Flags().StringVar(&takes.state, "state", "", "active, draining (takes no new tenants) or down (the same, and work on whole databases leaves it out)")
 	return c
 }
 
@@ -98,16 +118,11 @@ func (e *env) serverShow() *cobra.Command {
 	return &cobra.Command{
 		Use: "show NAME", Short: "Show one server", Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: e.with(func(ctx context.Context, p *app.Platform, args []string) error {
-			list, err := p.Catalog.Servers(ctx)
+			s, err := p.Catalog.Server(ctx, args[0])
 			if err != nil {
-				return err
+				return named("server", args[0], err)
 			}
-			for _, s := range list {
-				if s.Name == args[0] {
-					return e.showServers(s, []catalog.Server{s})
-				}
-			}
-			return fmt.Errorf("server %s: %w", args[0], catalog.ErrNotFound)
+			return e.showServer(s)
 		}),
 	}
 }
@@ -125,10 +140,51 @@ func (e *env) serverRemove() *cobra.Command {
 }
 
 func (e *env) showServers(value any, list []catalog.Server) error {
-	t := table{head: []string{"server", "region", "address", "tls", "postgres", "tenants", "budget", "reserve", "state"}}
+	t := table{head: []string{"server", "state", "region", "postgres", "databases", "ready", "recovery", "disk", "budget", "plans", "labels"}}
 	for _, s := range list {
-		t.add(s.Name, s.Region, s.Host+":"+strconv.Itoa(s.Port), s.SSLMode, fmt.Sprintf("%d.%d", s.Version/10000, s.Version%10000),
-			strconv.Itoa(s.Tenants), strconv.Itoa(s.Budget), strconv.Itoa(s.Reserve), s.State)
+		t.add(s.Name, s.State, s.Region, postgres(s), used(s.Databases, s.Limit), used(s.ReadyNow, s.Ready), recovery(s), disk(s),
+			strconv.Itoa(s.Budget), strings.Join(s.Plans, ","), labelled(s.Labels))
 	}
 	return e.show(value, t)
+}
+
+func (e *env) showServer(s catalog.Server) error {
+	most := "as recovery allows"
+	if s.MaxDatabases > 0 {
+		most = strconv.Itoa(s.MaxDatabases)
+	}
+	return e.show(s, table{rows: [][]string{
+		{"server", s.Name},
+		{"id", s.ID},
+		{"state", s.State},
+		{"region", s.Region},
+		{"address", s.Host + ":" + strconv.Itoa(s.Port)},
+		{"tls", s.SSLMode},
+		{"postgres", postgres(s)},
+		{"connections", fmt.Sprintf("budget %d, reserve %d of %d", s.Budget, s.Reserve, s.MaxConnections)},
+		{"plans", or(strings.Join(s.Plans, ", "), "any that no server lists")},
+		{"labels", labelled(s.Labels)},
+		{"tenants", strconv.Itoa(s.Tenants)},
+		{"ready databases", used(s.ReadyNow, s.Ready)},
+		{"databases", used(s.Databases, s.Limit) + ", room for " + strconv.Itoa(s.Room)},
+		{"at most", most},
+		{"after a crash", recovery(s)},
+		{"files", fmt.Sprintf("%d, %d a database", s.Files, s.FilesADatabase)},
+		{"sync method", or(s.SyncMethod, "not known, taken for fsync")},
+		{"disk", disk(s)},
+		{"measured", momentOr(s.MeasuredAt, "not yet")},
+		{"added", moment(s.CreatedAt)},
+	}})
+}
+
+func postgres(s catalog.Server) string { return fmt.Sprintf("%d.%d", s.Version/10000, s.Version%10000) }
+
+func recovery(s catalog.Server) string { return fmt.Sprintf("%d s of %d s", s.Recovery, s.MaxRecovery) }
+
+func labelled(labels map[string]string) string {
+	var list []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		list = append(list, k+"="+labels[k])
+	}
+	return strings.Join(list, ",")
 }

@@ -32,7 +32,7 @@ func (e *env) tenantState(verb, short string, change func(*app.Platform) func(co
 				return err
 			}
 			err = change(p)(ctx, t.ID)
-			if err != nil && !errors.Is(err, fleet.ErrUnfenced) {
+			if err != nil && !errors.Is(err, fleet.ErrUnfenced) && !errors.Is(err, fleet.ErrSessionsLeft) {
 				return named("tenant", t.Slug, err)
 			}
 			// Also when its database could not be told: the state is another one.

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,47 +14,7 @@ import (
 
 func (e *env) tenantCmd() *cobra.Command {
 	return group("tenant", "Tenants and their databases", e.tenantCreate(), e.tenantList(), e.tenantShow(), e.tenantPsql(), e.tenantProve(),
-		e.tenantSuspend(), e.tenantResume())
-}
-
-func (e *env) tenantCreate() *cobra.Command {
-	var (
-		spec   catalog.TenantSpec
-		labels []string
-	)
-	c := &cobra.Command{
-		Use: "create SLUG", Short: "Onboard a tenant: database, prefix, configuration, API key", Args: usageArgs(cobra.ExactArgs(1)),
-		RunE: e.withAll(app.NeedCatalog|app.NeedS3, func(ctx context.Context, p *app.Platform, args []string) error {
-			spec.Slug = args[0]
-			spec.Labels = map[string]string{}
-			for _, l := range labels {
-				k, v, ok := strings.Cut(l, "=")
-				if !ok {
-					return fmt.Errorf("%w: --label wants KEY=VALUE, not %q", errUsage, l)
-				}
-				spec.Labels[k] = v
-			}
-			t, key, err := p.Fleet.Create(ctx, spec)
-			if err != nil {
-				return createFailed(spec, err)
-			}
-			if err := audit(ctx, p, "tenant.create", t.ID, map[string]any{"slug": t.Slug}); err != nil {
-				return err
-			}
-			return e.show(map[string]any{"tenant": t, "api_key": key}, table{rows: [][]string{
-				{"tenant", t.Slug}, {"id", t.ID.String()}, {"server", t.Server}, {"database", t.Database},
-				{"API key", key + "  (shown once)"},
-			}})
-		}),
-	}
-	f := c.Flags()
-	f.StringVar(&spec.Name, "name", "", "its name (default: the slug)")
-	f.StringVar(&spec.Email, "email", "", "whom to write to")
-	f.StringVar(&spec.Plan, "plan", "", "its plan (default: standard)")
-	f.StringVar(&spec.Region, "region", "", "place it on a server of this region")
-	f.StringVar(&spec.Server, "server", "", "place it on this server")
-	f.StringArrayVar(&labels, "label", nil, "KEY=VALUE, repeated")
-	return c
+		e.tenantAdopt(), e.tenantSuspend(), e.tenantResume(), e.tenantDelete(), e.tenantUndelete(), e.tenantReceipt())
 }
 
 // createFailed says what of a new tenant was at fault: not found is a server.
@@ -65,53 +23,6 @@ func createFailed(spec catalog.TenantSpec, err error) error {
 		return named("server", spec.Server, err)
 	}
 	return named("tenant", spec.Slug, err)
-}
-
-// states are those that a tenant can be listed by.
-var states = []string{
-	string(catalog.Provisioning), string(catalog.Active), string(catalog.Suspended),
-	string(catalog.Moving), string(catalog.Deleting), string(catalog.Deleted),
-}
-
-func (e *env) tenantList() *cobra.Command {
-	var f catalog.TenantFilter
-	c := &cobra.Command{
-		Use: "list", Short: "List tenants", Args: usageArgs(cobra.NoArgs),
-		RunE: e.with(func(ctx context.Context, p *app.Platform, _ []string) error {
-			if f.Limit < 0 {
-				return fmt.Errorf("%w: --limit is not negative", errUsage)
-			}
-			if f.State != "" && !slices.Contains(states, f.State) {
-				return fmt.Errorf("%w: --state is one of %s", errUsage, strings.Join(states, ", "))
-			}
-			all := []catalog.Tenant{}
-			want := f.Limit
-			f.Limit = 500
-			for want == 0 || len(all) < want {
-				page, err := p.Catalog.Tenants(ctx, f)
-				if err != nil {
-					return err
-				}
-				all = append(all, page...)
-				if len(page) < f.Limit {
-					break
-				}
-				f.After = page[len(page)-1].Slug
-			}
-			if want > 0 && len(all) > want {
-				all = all[:want]
-			}
-			return e.showTenants(all, all)
-		}),
-	}
-	fl := c.Flags()
-	fl.StringVar(&f.State, "state", "", "only in this state")
-	fl.StringVar(&f.Server, "server", "", "only on this server")
-	fl.StringVar(&f.Region, "region", "", "only in this region")
-	fl.StringVar(&f.Plan, "plan", "", "only of this plan")
-	fl.StringVar(&f.Label, "label", "", "only with this label, KEY=VALUE")
-	fl.IntVar(&f.Limit, "limit", 0, "at most so many (0: all)")
-	return c
 }
 
 func (e *env) tenantShow() *cobra.Command {
@@ -130,14 +41,6 @@ func (e *env) tenantShow() *cobra.Command {
 			}})
 		}),
 	}
-}
-
-func (e *env) showTenants(value any, list []catalog.Tenant) error {
-	t := table{head: []string{"tenant", "state", "plan", "region", "server", "schema", "created"}}
-	for _, x := range list {
-		t.add(x.Slug, string(x.State), x.Plan, x.Region, x.Server, strconv.FormatInt(x.SchemaVersion, 10), moment(x.CreatedAt))
-	}
-	return e.show(value, t)
 }
 
 func (e *env) tenantProve() *cobra.Command {

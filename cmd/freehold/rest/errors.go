@@ -82,6 +82,7 @@ type row struct {
 // table is the one table from error to answer. The first row that fits decides.
 var table = []row{
 	{is: fleet.ErrUnfenced, status: 503, code: "database_unavailable", message: "Saved, but the tenant's database could not be told: repeat the call.", retry: time.Second},
+	{is: fleet.ErrSessionsLeft, status: 503, code: "database_unavailable", message: "Saved, but sessions of the tenant may be left: repeat the call.", retry: time.Second},
 	{is: catalog.ErrInvalidKey, status: 401, code: "invalid_api_key", message: "Missing or invalid API key."},
 	{is: router.ErrUnknown, status: 401, code: "invalid_api_key", message: "Missing or invalid API key."},
 	{is: ErrScope, status: 403, code: "insufficient_scope", message: "This API key does not have the scope that the route needs."},
@@ -93,6 +94,7 @@ var table = []row{
 	{is: errNoRoute, status: 404, code: "not_found", message: "No such route."},
 	{is: errMethod, status: 405, code: "method_not_allowed", message: "The route does not answer this method."},
 	{is: errSlowClient, status: 408, code: "request_timeout", message: "The request did not arrive in time."},
+	{is: catalog.ErrMismatch, status: 422, code: "idempotency_mismatch", message: "This Idempotency-Key was used for another request.", param: "Idempotency-Key"},
 	{is: catalog.ErrExists, status: 409, code: "conflict", message: "The name is taken by another one."},
 	{is: catalog.ErrConflict, status: 409, code: "conflict"},
 	{is: errTooLarge, status: 413, code: "request_too_large", message: "The request body is too large."},
@@ -109,6 +111,7 @@ var table = []row{
 	{is: router.ErrMoving, status: 503, code: "tenant_moving", message: "This tenant is moving to another server.", retry: time.Second},
 	{is: router.ErrUpgrading, status: 503, code: "tenant_upgrading", message: "This tenant's database is being upgraded.", retry: 5 * time.Second},
 	{is: router.ErrBusy, status: 503, code: "server_full", message: "No database connection became free in time.", retry: time.Second},
+	{is: fleet.ErrStore, status: 503, code: "store_unavailable", message: "The object store cannot be reached.", retry: 5 * time.Second},
 	{is: tenantdb.ErrFenced, status: 503, code: "database_unavailable", message: "The tenant's state is changing.", retry: time.Second},
 	{is: tenantdb.ErrForeign, status: 503, code: "database_unavailable", message: "The tenant's database cannot be used.", retry: 5 * time.Second},
 	{is: tenantdb.ErrUnavailable, status: 503, code: "database_unavailable", message: "The tenant's database cannot be reached.", retry: time.Second},

@@ -27,6 +27,13 @@ type Request struct {
 	Token  string // of Authorization: Bearer; empty when there is none
 	Tenant string // for the access log: the gate sets it
 
+	// IdempotencyKey is the client's name for this request, at most 255 visible
+	// characters; empty: none.
+	IdempotencyKey string
+	// Async says that the client won't wait for long work (Prefer: respond-async,
+	// RFC 7240).
+	Async bool
+
 	params map[string]string
 	query  url.Values
 	media  string
@@ -43,6 +50,11 @@ func newRequest(c *fiber.Ctx, id string) (*Request, error) {
 	if enc := c.Get(fiber.HeaderContentEncoding); enc != "" && enc != "identity" {
 		return nil, errMedia // a small body that unpacks to a huge one isn't read
 	}
+	r.IdempotencyKey = strings.Clone(c.Get("Idempotency-Key"))
+	if hidden := func(c rune) bool { return c <= ' ' || c > '~' }; len(r.IdempotencyKey) > 255 || strings.ContainsFunc(r.IdempotencyKey, hidden) {
+		return nil, Bad("Idempotency-Key", "Idempotency-Key must be at most 255 visible ASCII characters.")
+	}
+	r.Async = prefersAsync(c.Get("Prefer"))
 	r.Body = slices.Clone(c.Request().Body())
 	if q := c.Context().URI().QueryString(); len(q) > 0 {
 		var err error
@@ -67,6 +79,16 @@ func newRequest(c *fiber.Ctx, id string) (*Request, error) {
 		r.params[paramName(name)] = strings.Clone(v)
 	}
 	return r, nil
+}
+
+func prefersAsync(header string) bool {
+	for preference := range strings.SplitSeq(header, ",") {
+		name, _, _ := strings.Cut(preference, ";")
+		if strings.EqualFold(strings.TrimSpace(name), "respond-async") {
+			return true
+		}
+	}
+	return false
 }
 
 // unstorable reports whether s is no text for a database: nothing there bears

@@ -51,6 +51,19 @@ func Give[C, Out any](fn func(ctx context.Context, caller C, r *Request) (Out, e
 	}
 }
 
+// Begin is Give for work that goes on behind the answer: 202.
+func Begin[C, Out any](fn func(ctx context.Context, caller C, r *Request) (Out, error)) Endpoint[C] {
+	e := Give(fn)
+	give := e.run
+	e.status = http.StatusAccepted
+	e.run = func(ctx context.Context, caller C, r *Request) (*Reply, error) {
+		reply, err := give(ctx, caller, r)
+		reply.status = http.StatusAccepted
+		return reply, err
+	}
+	return e
+}
+
 // Text serves a route that takes no body and answers text of this media type.
 func Text[C any](media string, fn func(ctx context.Context, caller C, r *Request) ([]byte, error)) Endpoint[C] {
 	return Endpoint[C]{
@@ -79,6 +92,35 @@ func Take[C, In, Out any](status int, fn func(ctx context.Context, caller C, r *
 			return &Reply{status: status, value: out}, err
 		},
 	}
+}
+
+// TakeLong is Take for work that may go on behind the answer: fn also says whether
+// it does, which is answered 202.
+func TakeLong[C, In, Out any](status int, fn func(ctx context.Context, caller C, r *Request, in In) (out Out, later bool, err error)) Endpoint[C] {
+	e := Take(status, func(ctx context.Context, caller C, r *Request, in In) (answer, error) {
+		out, later, err := fn(ctx, caller, r, in)
+		if later {
+			return answer{out, http.StatusAccepted}, err
+		}
+		return answer{out, status}, err
+	})
+	e.out = reflect.TypeFor[Out]()
+	take := e.run
+	e.run = func(ctx context.Context, caller C, r *Request) (*Reply, error) {
+		reply, err := take(ctx, caller, r)
+		if err == nil {
+			a := reply.value.(answer) //nolint:forcetypeassert // made above
+			reply.value, reply.status = a.value, a.status
+		}
+		return reply, err
+	}
+	return e
+}
+
+// answer is a value with the status that it is answered with.
+type answer struct {
+	value  any
+	status int
 }
 
 // Raw serves a route whose handler reads r.Body (JSON by its content type) and

@@ -1,0 +1,95 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"freehold/catalog"
+	"freehold/catalog/queue"
+)
+
+// background is what a process does besides serving: periodic work, and operations
+// as they fall due.
+type background struct {
+	queue *queue.Queue
+	stop  context.CancelFunc
+	ended chan error // of the operations' work
+}
+
+// startWorkers starts them; the caller stops them, and ctx ends after that.
+func startWorkers(ctx context.Context, p *Platform, cfg Config, log *slog.Logger) (*background, error) {
+	periodic := chores(p)
+	post, err := mailWork(p, cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	periodic = append(periodic, post...)
+	for i := range periodic {
+		periodic[i].Run = recorded(p.Catalog, periodic[i].Name, periodic[i].Run)
+	}
+	q, err := queue.New(p.Catalog, queue.Config{
+		Logger: log, StopSoft: drainTime / 2, StopHard: drainTime / 2, Periodic: periodic,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := q.Start(ctx); err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	w := &background{queue: q, stop: stop, ended: make(chan error, 1)}
+	go func() { w.ended <- p.Fleet.Work(ctx) }()
+	return w, nil
+}
+
+// chores are the platform's own periodic work; each is done by one process at a time.
+func chores(p *Platform) []queue.Periodic {
+	return []queue.Periodic{
+		{Name: "prediction-weeks", Every: 24 * time.Hour, RunAtStart: true, Run: p.Fleet.MakeWeeks},
+		{Name: "ready-databases", Every: 10 * time.Second, RunAtStart: true, Run: p.Fleet.RefillReady},
+		{Name: "database-names", Every: time.Minute, Run: p.Fleet.NameDatabases},
+		{Name: "measure-servers", Every: 5 * time.Minute, RunAtStart: true, Run: p.Fleet.MeasureServers},
+		{Name: "reconcile", Every: 10 * time.Minute, RunAtStart: true, Run: func(ctx context.Context) error {
+			_, err := p.Fleet.Reconcile(ctx)
+			return err
+		}},
+		{Name: "catalog-backup", Every: time.Hour, RunAtStart: true, Run: func(ctx context.Context) error {
+			_, err := p.Fleet.BackupCatalog(ctx)
+			return err
+		}},
+	}
+}
+
+// recordTime bounds the writing of how a chore ended.
+const recordTime = 5 * time.Second
+
+// recorded has the catalog know how each run ended, so that status tells of a chore
+// that fails or isn't done.
+func recorded(cat *catalog.Catalog, name string, run func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := run(ctx)
+		if ctx.Err() != nil {
+			return err // stopped, not failed
+		}
+		ctx, cancel := context.WithTimeout(ctx, recordTime)
+		defer cancel()
+		if err != nil {
+			return errors.Join(err, cat.ChoreFailed(ctx, name, err.Error()))
+		}
+		return cat.ChoreDone(ctx, name)
+	}
+}
+
+// Stop ends both; what was begun waits for the next worker.
+func (w *background) Stop(ctx context.Context) error {
+	w.stop()
+	err := w.queue.Stop(ctx)
+	select {
+	case ended := <-w.ended:
+		return errors.Join(err, ended)
+	case <-ctx.Done():
+		return errors.Join(err, ctx.Err())
+	}
+}
