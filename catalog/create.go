@@ -61,6 +61,11 @@ func (c *Catalog) CreateTenant(ctx context.Context, spec TenantSpec, o Onboardin
 	if err := spec.validate(); err != nil {
 		return Creation{}, fmt.Errorf("create tenant: %w", err)
 	}
+	if spec.RequestKey != "" {
+		if _, err := c.writer.Exec(ctx, forgetRequest, spec.RequestKey); err != nil {
+			return Creation{}, wrap("create tenant", err)
+		}
+	}
 	for try := 1; ; try++ {
 		err = pgx.BeginFunc(ctx, c.writer, func(tx pgx.Tx) error {
 			made, err = c.createTenant(ctx, tx, spec, o)
@@ -135,11 +140,14 @@ func (c *Catalog) createTenant(ctx context.Context, tx pgx.Tx, spec TenantSpec, 
 	return made, err
 }
 
-const selectRequested = `
-select id, request_hash = $2 as same, created_at > now() - interval '1 day' as fresh, state
-  from tenants where request_key = $1 for no key update`
+const (
+	selectRequested = `
+select id, request_hash = $2 as same, state from tenants where request_key = $1`
 
-const forgetRequest = `update tenants set request_key = null, request_hash = null where id = $1`
+	forgetRequest = `
+update tenants set request_key = null, request_hash = null
+ where request_key = $1 and created_at < now() - interval '1 day'`
+)
 
 // replayed finds the tenant that the same request has made before.
 func replayed(ctx context.Context, tx pgx.Tx, spec TenantSpec) (Creation, error) {
@@ -147,18 +155,15 @@ func replayed(ctx context.Context, tx pgx.Tx, spec TenantSpec) (Creation, error)
 		return Creation{}, nil
 	}
 	var (
-		id          TenantID
-		same, fresh bool
-		state       State
+		id    TenantID
+		same  bool
+		state State
 	)
-	err := tx.QueryRow(ctx, selectRequested, spec.RequestKey, spec.RequestHash).Scan(&id, &same, &fresh, &state)
+	err := tx.QueryRow(ctx, selectRequested, spec.RequestKey, spec.RequestHash).Scan(&id, &same, &state)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return Creation{}, nil
 	case err != nil:
-		return Creation{}, err
-	case !fresh:
-		_, err := tx.Exec(ctx, forgetRequest, id)
 		return Creation{}, err
 	case !same:
 		return Creation{}, fmt.Errorf("create tenant: %w", ErrMismatch)

@@ -36,10 +36,15 @@ func TestRowLevelSecurity(t *testing.T) {
 		})
 		b.ok(err)
 	}
-	for _, table := range []string{"api_keys", "tenant_config"} {
+	for id, requests := range map[catalog.TenantID]int{acme.ID: 1, globex.ID: 2} {
+		b.exec(b.as("freehold_catalog"), `
+			insert into usage_daily (tenant, day, model, requests, prompt_tokens, completion_tokens)
+			values ($1, '2026-11-01', 'm', $2, 0, 0)`, id, requests)
+	}
+	for table, rows := range map[string]int64{"api_keys": 2, "tenant_config": 1, "usage_daily": 1} {
 		see(table, catalog.TenantID{}, 0)
-		see(table, acme.ID, 1)
-		see(table, globex.ID, 1)
+		see(table, acme.ID, rows)
+		see(table, globex.ID, rows)
 		see(table, catalog.NewTenantID(), 0)
 		see(table, catalog.TenantID{}, 0) // the name ended with its transaction
 	}
@@ -70,6 +75,11 @@ func TestRowLevelSecurity(t *testing.T) {
 		`select admin_secret from servers`,
 		`select sealed from catalog_seal`,
 		`select secret from engines`,
+		`select hash from operators`,
+		`select secret from ready_databases`,
+		`select args from operations`,
+		`select recipient from mail_outbox`,
+		`update usage_daily set requests = 0`,
 		`select catalog_tick(false)`,
 		`select append_operator_audit('a', 'b', null, '{}')`,
 		`select count(*) from river.river_job`,
@@ -85,8 +95,8 @@ func TestRowLevelSecurity(t *testing.T) {
 	// FORCE binds the owner of the tables too: what the admin sees, it sees as a
 	// member of freehold_catalog.
 	forced := b.number(b.admin(), `
-		select count(*) from pg_class where relname in ('api_keys', 'tenant_config') and relrowsecurity and relforcerowsecurity`)
-	if forced != 2 {
-		t.Errorf("row-level security is forced on %d tables of 2", forced)
+		select count(*) from pg_class where relname in ('api_keys', 'tenant_config', 'usage_daily') and relrowsecurity and relforcerowsecurity`)
+	if forced != 3 {
+		t.Errorf("row-level security is forced on %d tables of 3", forced)
 	}
 }

@@ -50,8 +50,8 @@ const (
 	insertReady   = `insert into ready_databases (id, server_id, secret, secret_key_id) values ($1, $2, $3, $4)`
 )
 
-// AddReady registers one more ready database to be made on the server, unless it
-// has as many as it should. It returns false then. ErrNotFound.
+// AddReady registers one more ready database to be made on the server. It returns
+// false when the server has as many as it should, or has no room. ErrNotFound.
 func (c *Catalog) AddReady(ctx context.Context, server string, want int) (r ReadyDatabase, added bool, err error) {
 	r = ReadyDatabase{ID: NewTenantID(), Server: server, State: "making"}
 	sealed, keyID, err := c.keyset.Seal([]byte(newPassword()), tenantAAD(r.ID))
@@ -67,8 +67,12 @@ func (c *Catalog) AddReady(ctx context.Context, server string, want int) (r Read
 		if err := tx.QueryRow(ctx, countReady, id).Scan(&n); err != nil || n >= want {
 			return err
 		}
+		s, err := queryServer(ctx, tx, selectServers+` where s.id = $1`, id)
+		if err != nil || s.Room <= 0 {
+			return err
+		}
 		added = true
-		_, err := tx.Exec(ctx, insertReady, r.ID, id, sealed, keyID)
+		_, err = tx.Exec(ctx, insertReady, r.ID, id, sealed, keyID)
 		return err
 	})
 	return r, added && err == nil, wrap("add ready database", err)

@@ -93,11 +93,12 @@ func output(ctx context.Context, env []string, program string, args ...string) (
 	cmd.Env = append(cmd.Env, env...)
 	out, err := cmd.Output()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && !(exit.ExitCode() == 1 && json.Valid(out)) {
-		return nil, fmt.Errorf("%s: %w: %s", filepath.Base(program), err, strings.TrimSpace(string(exit.Stderr)))
-	}
-	if exit == nil && err != nil {
+	switch {
+	case err == nil:
+	case !errors.As(err, &exit):
 		return nil, fmt.Errorf("%s: %w", filepath.Base(program), err)
+	case exit.ExitCode() != 1 || !json.Valid(out):
+		return nil, fmt.Errorf("%s: %w: %s", filepath.Base(program), err, strings.TrimSpace(string(exit.Stderr)))
 	}
 	return out, nil
 }

@@ -35,7 +35,7 @@ func (h *hatchery) store(ctx context.Context) (*blob.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it doesn't wait for anything
+	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func (h *hatchery) store(ctx context.Context) (*blob.Store, error) {
 	}
 	s := &objectStore{done: make(chan struct{})}
 	// Its end is stop's, whatever becomes of ctx.
-	s.cmd = exec.Command(program, address, filepath.Join(h.folder, "objects"), bucket) //nolint:noctx // see above
+	s.cmd = exec.Command(program, address, filepath.Join(h.folder, "objects"), bucket)
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us
 	if err := s.cmd.Start(); err != nil {

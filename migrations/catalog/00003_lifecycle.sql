@@ -26,6 +26,7 @@ alter table tenants
     add column named        boolean not null default false;      -- its database knows its slug
 create unique index tenants_request_key on tenants (request_key) where request_key is not null;
 create index tenants_unnamed on tenants (created_at) where not named and state in ('active', 'suspended');
+create index tenants_living on tenants (server_id) where state <> 'deleted';
 create index tenants_state_version on tenants (state, schema_version);
 
 -- Each long act, so that whoever comes after a killed worker knows how far it got.
@@ -180,7 +181,7 @@ grant select on usage_daily to freehold_api;
 alter table nodes drop column keys, drop column health;
 drop table chores, catalog_backups, findings, operators, receipts, usage_daily, mail_outbox, ready_databases,
     operation_steps, operations;
-drop index tenants_state_version, tenants_unnamed, tenants_request_key;
+drop index tenants_living, tenants_state_version, tenants_unnamed, tenants_request_key;
 alter table tenants drop column pin, drop column request_key, drop column request_hash, drop column named;
 alter table servers drop column labels, drop column plans, drop column ready, drop column max_databases,
     drop column max_recovery_s, drop column disk_bytes, drop column used_bytes, drop column files,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"net/url"
 	"strings"
 	"testing"
@@ -36,8 +37,20 @@ func Catalog(t testing.TB) string {
 	s := get(t)
 	name := "c_" + strings.ToLower(rand.Text())
 	s.clone(t, &s.catalog, name, adminRole)
-	return s.adminURL(name)
+	url := s.adminURL(name)
+	// A clone is another catalog than its template, and than every other clone.
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatalf("pgtest: connect to catalog: %v", err)
+	}
+	_, err = conn.Exec(t.Context(), freshCatalog)
+	if err = errors.Join(err, conn.Close(t.Context())); err != nil {
+		t.Fatalf("pgtest: make catalog another one: %v", err)
+	}
+	return url
 }
+
+const freshCatalog = `update catalog_clock set catalog = gen_random_uuid()`
 
 // TenantDB is a tenant's database, made as production makes it.
 type TenantDB struct {

@@ -12,26 +12,17 @@ import (
 	"freehold/tenantdb/blob"
 )
 
-// BackupChore is the chore of KeepCatalogBackups.
-const BackupChore = "catalog-backup"
-
 // backupTime bounds a backup, its reading back included.
 const backupTime = 20 * time.Minute
 
-// KeepCatalogBackups makes a backup of the catalog, and records in the chores how
-// that went: the periodic work. A catalog that is empty, or that is being restored,
-// has nothing to be kept, which is no error.
+// KeepCatalogBackups is BackupCatalog as periodic work: a catalog that is empty, or
+// that is being restored, has nothing to be kept, which is no error.
 func (f *Fleet) KeepCatalogBackups(ctx context.Context) error {
 	_, err := f.BackupCatalog(ctx)
 	if errors.Is(err, catalog.ErrConflict) {
-		err = nil
+		return nil
 	}
-	rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout) // also when ctx is over
-	defer cancel()
-	if err != nil {
-		return errors.Join(err, f.cat.ChoreFailed(rctx, BackupChore, reason(ctx, err)))
-	}
-	return f.cat.ChoreDone(rctx, BackupChore)
+	return err
 }
 
 // BackupCatalog writes a backup of the catalog to the object store, sealed with the

@@ -19,13 +19,10 @@ import (
 	"freehold/tenantdb/fleet"
 )
 
-// stored is setup with an object store, and a catalog that shares its id with none
-// of the other tests'.
+// stored is setup with an object store.
 func stored(t *testing.T) (*bench, *blob.Store) {
 	t.Helper()
 	b := setup(t)
-	_, err := b.catalogAdmin().Exec(t.Context(), "update catalog_clock set catalog = gen_random_uuid()")
-	b.ok(err)
 	store := b.store()
 	b.fleet = b.newFleet(fleet.Config{Blob: store})
 	return b, store
@@ -189,101 +186,6 @@ func TestRestoreCatalog(t *testing.T) {
 	}
 }
 
-func TestAdopt_refuses(t *testing.T) {
-	t.Parallel()
-	b, store := stored(t)
-	here, _ := b.onboard("here")
-	mine, _ := b.onboard("mine")
-	b.anonymous(mine)
-	to := b.anew(b.cfg.Keyset, store)
-	_, err := to.fleet.AddServer(t.Context(), to.server())
-	b.ok(err)
-	empty := pgtest.Tenant(t)
-	emptyID, err := catalog.ParseTenantID(empty.ID.String())
-	b.ok(err)
-	_, err = b.super(empty.Database).Exec(t.Context(), "delete from freehold.tenant_identity")
-	b.ok(err)
-	for _, c := range []struct {
-		what   string
-		server string
-		id     catalog.TenantID
-		slug   string
-		want   error
-	}{
-		{"another catalog's", "pg-1", here.ID, "", catalog.ErrConflict},
-		{"no such server", "pg-9", mine.ID, "", catalog.ErrNotFound},
-		{"no such database", "pg-1", catalog.NewTenantID(), "", catalog.ErrNotFound},
-		{"no identity row", "pg-1", emptyID, "slug", catalog.ErrNotFound},
-		{"a bad slug", "pg-1", mine.ID, "Not A Slug", catalog.ErrInvalid},
-	} {
-		if _, token, err := to.fleet.Adopt(t.Context(), c.server, c.id, c.slug); !errors.Is(err, c.want) || token != "" {
-			t.Errorf("%s: %v", c.what, err)
-		}
-	}
-	_, err = b.super(mine.Database).Exec(t.Context(), "update freehold.tenant_identity set slug = ''")
-	b.ok(err)
-	if _, _, err := to.fleet.Adopt(t.Context(), "pg-1", mine.ID, ""); !errors.Is(err, catalog.ErrInvalid) {
-		t.Errorf("nobody's slug: %v", err)
-	}
-	_, _, err = to.fleet.Adopt(t.Context(), "pg-1", mine.ID, "taken")
-	b.ok(err)
-	if _, _, err := to.fleet.Adopt(t.Context(), "pg-1", mine.ID, "taken"); !errors.Is(err, catalog.ErrConflict) {
-		t.Errorf("twice: %v", err)
-	}
-	b.anonymous(here)
-	if _, _, err := to.fleet.Adopt(t.Context(), "pg-1", here.ID, "taken"); !errors.Is(err, catalog.ErrConflict) {
-		t.Errorf("a slug that is taken: %v", err)
-	}
-	_, err = b.super(here.Database).Exec(t.Context(), "update freehold.tenant_identity set tenant = gen_random_uuid()")
-	b.ok(err)
-	if _, _, err := to.fleet.Adopt(t.Context(), "pg-1", here.ID, "other"); !errors.Is(err, tenantdb.ErrForeign) {
-		t.Errorf("another tenant's identity: %v", err)
-	}
-}
-
-// anonymous takes the catalog's mark off a tenant's database.
-func (b *bench) anonymous(t catalog.Tenant) {
-	b.Helper()
-	_, err := b.super("postgres").Exec(b.Context(), "comment on database "+t.Database+" is null")
-	b.ok(err)
-}
-
-// Cut off again and again, an adoption comes to its end: one tenant, served, with
-// one key.
-func TestAdopt_cutOff(t *testing.T) {
-	t.Parallel()
-	b, store := stored(t)
-	young, _ := b.onboard("young")
-	b.anonymous(young)
-	to := b.anew(b.cfg.Keyset, store)
-	_, err := to.fleet.AddServer(t.Context(), to.server())
-	b.ok(err)
-	cuts := 6
-	if pgtest.Long() {
-		cuts = 60
-	}
-	token := ""
-	for try := 0; token == ""; try++ {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		if try < cuts {
-			time.AfterFunc(time.Duration(try*200/cuts)*time.Millisecond, cancel)
-		}
-		_, token, err = to.fleet.Adopt(ctx, "pg-1", young.ID, "")
-		cancel()
-		if errors.Is(err, catalog.ErrConflict) {
-			break // cut off behind its last step
-		}
-		if err != nil && try >= cuts {
-			t.Fatal(err)
-		}
-	}
-	keys, err := to.cat.Keys(t.Context(), young.ID)
-	if err != nil || len(keys) != 1 {
-		t.Errorf("%d keys: %v", len(keys), err)
-	}
-	b.ok(to.served(young.ID))
-}
-
 // A backup that isn't whole, or isn't this keyset's, leaves the catalog empty, so
 // that another one can be restored.
 func TestRestoreCatalog_refuses(t *testing.T) {
@@ -384,89 +286,4 @@ select gen_random_uuid(), 'away-' || n, 'away', 'active', s.id, 'away' || n, 'aw
 		t.Errorf("told %d times; %d tenants, %d confirmed", told, r.Tenants, r.Confirmed)
 	}
 	b.ok(to.served(acme.ID))
-}
-
-// Old backups go, another catalog's stay, and one that nobody got round to
-// recording is recorded.
-func TestBackupCatalog_keeps(t *testing.T) {
-	t.Parallel()
-	b, store := stored(t)
-	platform := store.Platform()
-	old := catalog.Backup{Key: "platform/catalog/20200101T000000Z-1.fhc", MadeAt: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)}
-	foreign := "platform/catalog/20200101T000000Z-2.fhc"
-	for _, key := range []string{old.Key, foreign} {
-		b.ok(platform.Put(t.Context(), strings.TrimPrefix(key, "platform/"), strings.NewReader("text")))
-	}
-	b.ok(b.cat.AddBackup(t.Context(), old))
-	for i := range 30 {
-		at := time.Now().Add(-time.Duration(i) * time.Hour)
-		b.ok(b.cat.AddBackup(t.Context(), catalog.Backup{Key: "newer" + at.Format(time.RFC3339), MadeAt: at}))
-	}
-	lost, err := b.fleet.BackupCatalog(t.Context())
-	b.ok(err)
-	b.ok(b.cat.RemoveBackup(t.Context(), lost.Key)) // as if it had been killed before recording it
-	_, err = b.cat.AddEngine(t.Context(), catalog.EngineSpec{Name: "later", Kind: "builtin"})
-	b.ok(err)
-	b.ok(b.fleet.KeepCatalogBackups(t.Context()))
-	stored, err := b.fleet.CatalogBackups(t.Context())
-	b.ok(err)
-	have := map[string]bool{}
-	for _, s := range stored {
-		have[s.Key] = true
-	}
-	if len(stored) != 3 || have[old.Key] || !have[foreign] || !have[lost.Key] || stored[0].MadeAt.Before(lost.MadeAt.Truncate(time.Second)) {
-		t.Errorf("the store has %v", have)
-	}
-	recorded, err := b.cat.Backups(t.Context())
-	b.ok(err)
-	known := map[string]bool{}
-	for _, r := range recorded {
-		known[r.Key] = true
-	}
-	if known[old.Key] || known[foreign] || !known[lost.Key] {
-		t.Errorf("recorded are %v", known)
-	}
-	if c := b.chore(fleet.BackupChore); c.DoneAt == nil || c.Error != "" {
-		t.Errorf("chore %+v", c)
-	}
-}
-
-func (b *bench) chore(name string) (c catalog.Chore) {
-	b.Helper()
-	list, err := b.cat.Chores(b.Context())
-	b.ok(err)
-	for _, one := range list {
-		if one.Name == name {
-			c = one
-		}
-	}
-	return c
-}
-
-// A store that is away fails the backup, which is told; an empty catalog has none.
-func TestBackupCatalog_fails(t *testing.T) {
-	t.Parallel()
-	b, store := stored(t)
-	empty := b.anew(b.cfg.Keyset, store)
-	if _, err := empty.fleet.BackupCatalog(t.Context()); !errors.Is(err, catalog.ErrConflict) {
-		t.Errorf("an empty catalog: %v", err)
-	}
-	without := b.newFleet(fleet.Config{})
-	for range 2 {
-		if err := without.KeepCatalogBackups(t.Context()); !errors.Is(err, fleet.ErrStore) {
-			t.Errorf("without a store: %v", err)
-		}
-	}
-	if c := b.chore(fleet.BackupChore); c.DoneAt != nil || c.Error == "" || c.ErrorAt == nil {
-		t.Errorf("chore %+v", c)
-	}
-	b.ok(b.fleet.KeepCatalogBackups(t.Context()))
-	if c := b.chore(fleet.BackupChore); c.DoneAt == nil || c.Error != "" || c.ErrorAt != nil {
-		t.Errorf("chore %+v", c)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := b.fleet.BackupCatalog(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
-	}
 }

@@ -158,9 +158,6 @@ func (a *act) receipt(ctx context.Context) (Receipt, error) {
 	return r, err
 }
 
-// catalogBackupsLast is how long a backup of the catalog is kept at most.
-const catalogBackupsLast = 30 * 24 * time.Hour
-
 // remains lists what a deletion can't reach.
 func (a *act) remains(ctx context.Context, versioning string) ([]Remains, error) {
 	list := []Remains{
@@ -180,10 +177,9 @@ func (a *act) remains(ctx context.Context, versioning string) ([]Remains, error)
 	if err != nil {
 		return nil, err
 	}
-	if ever {
-		until := newest.UTC().Add(catalogBackupsLast)
-		list = append(list, Remains{What: "backups of the catalog, which are sealed",
-			Why: "they hold its slug, name, address and hashes of its keys", Until: &until})
+	if ever { // nothing removes them by itself, so no end can be promised
+		list = append(list, Remains{What: "backups of the catalog, the newest of " + newest.UTC().Format(time.RFC3339),
+			Why: "they are sealed, and hold its slug, name, address and hashes of its keys until an operator removes them"})
 	}
 	return list, nil
 }

@@ -156,7 +156,9 @@ func (r *reconciliation) judge() {
 		}
 		for id, mark := range s.roles {
 			f, stray := r.stray(thingRole, s, id, mark)
-			if _, with := s.databases[id]; stray && !(with && f.Kind == thingRole+"_"+findUnknown) { // its database says it
+			_, with := s.databases[id]
+			told := with && f.Kind == thingRole+"_"+findUnknown // by its database
+			if stray && !told {
 				r.findings = append(r.findings, f)
 			}
 		}

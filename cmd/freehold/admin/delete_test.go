@@ -59,7 +59,7 @@ func TestDeleteAndUndelete(t *testing.T) {
 		}
 		c.Do(method, "/admin/v1/tenants/nobody"+path, "").Refused(404, "not_found", "")
 	}
-	for _, nobody := range []string{"nobody", "%00", catalog.NewTenantID().String()} {
+	for _, nobody := range []string{"nobody", "No%20Slug", catalog.NewTenantID().String()} {
 		c.Do("GET", "/admin/v1/tenants/"+nobody+"/receipt", "").Refused(404, "not_found", "")
 	}
 	b.audited("tenant.delete", "tenant.delete", "tenant.undelete", "tenant.resume", "tenant.delete")

@@ -55,10 +55,7 @@ func chores(p *Platform) []queue.Periodic {
 			_, err := p.Fleet.Reconcile(ctx)
 			return err
 		}},
-		{Name: "catalog-backup", Every: time.Hour, RunAtStart: true, Run: func(ctx context.Context) error {
-			_, err := p.Fleet.BackupCatalog(ctx)
-			return err
-		}},
+		{Name: "catalog-backup", Every: time.Hour, RunAtStart: true, Run: p.Fleet.KeepCatalogBackups},
 	}
 }
 

@@ -1,11 +1,8 @@
 package cli_test
 
 import (
-	"os"
 	"strings"
 	"testing"
-
-	"github.com/jackc/pgx/v5"
 
 	"freehold/catalog"
 	"freehold/migrations/pgtest"
@@ -14,8 +11,7 @@ import (
 	"freehold/tenantdb/fleet"
 )
 
-// withStore gives the commands an object store, and the catalog an id that no other
-// test's has.
+// withStore gives the commands an object store.
 func (b bench) withStore() {
 	b.t.Helper()
 	cfg := blob.Config{Endpoint: blobtest.Shared(b.t), Bucket: "cli-catalog"}
@@ -24,14 +20,6 @@ func (b bench) withStore() {
 	}
 	b.t.Setenv("FREEHOLD_S3_ENDPOINT", cfg.Endpoint)
 	b.t.Setenv("FREEHOLD_S3_BUCKET", cfg.Bucket)
-	conn, err := pgx.Connect(b.t.Context(), os.Getenv("FREEHOLD_CATALOG_URL"))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer conn.Close(b.t.Context())
-	if _, err := conn.Exec(b.t.Context(), "update catalog_clock set catalog = gen_random_uuid()"); err != nil {
-		b.t.Fatal(err)
-	}
 }
 
 // An operator loses the catalog and gets it back, in the commands that the help names.

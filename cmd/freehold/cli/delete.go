@@ -227,7 +227,7 @@ type verified struct {
 }
 
 func (e *env) verifyReceipt(file string) error {
-	var in io.Reader = e.stdin
+	in := e.stdin
 	if file != "-" {
 		f, err := os.Open(filepath.Clean(file))
 		if err != nil {

@@ -155,10 +155,10 @@ func (e *env) steps() (draw func(catalog.Operation), end func()) {
 		}
 		done, at := 0, o.State
 		for _, s := range o.Steps {
-			switch {
-			case s.State == "done":
+			switch s.State {
+			case "done":
 				done++
-			case s.State == "running":
+			case "running":
 				at = s.Name
 			}
 		}

@@ -169,6 +169,12 @@ func TestStatusNamesFiveFaults(t *testing.T) { //nolint:paralleltest // the envi
 		}
 		w.run("", 0, strings.Fields(n.Command)[1:]...)
 	}
+	out, _ := w.run("", 1, "doctor")
+	for _, want := range []string{"of tenant real-00 is not on server main", "far could not be compared with the catalog"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("doctor lacks %q:\n%s", want, out)
+		}
+	}
 	if _, s = w.status(1); kinds(s) != "finding server_near_limit tenant_below_target" {
 		t.Errorf("after two fixes: %s", kinds(s))
 	}
@@ -236,7 +242,7 @@ func TestStatusNamesTheRest(t *testing.T) { //nolint:paralleltest // the environ
 	w.exec(`insert into operations (id, kind, tenant, actor, state, run_at, lease_until) select gen_random_uuid(), 'onboard', id, 'x', 'running', now() - interval '3 minutes', now() - interval '2 minutes' from tenants where slug = 'far-2'`)
 	w.exec(`insert into operations (id, kind, tenant, actor, run_at) select gen_random_uuid(), 'delete', id, 'x', now() + interval '7 days' from tenants where slug = 'far-3'`)
 	w.exec(`update tenants set created_at = now() - interval '3 hours'`)
-	w.exec(`insert into chores (name, done_at, error, error_at) values ('measure', now() - interval '1 hour', 'far is away', now()), ('catalog-backup', now() - interval '6 hours', '', null), ('mail', now(), '', null)`)
+	w.exec(`insert into chores (name, done_at, error, error_at) values ('measure', now() - interval '1 hour', 'far is away', now()), ('catalog-backup', now() - interval '6 hours', '', null), ('mail', now(), '', null), ('ready-databases', now() - interval '1 minute', 'a blip', now())`)
 	w.exec(`update servers set ready = 4`)
 	w.exec(`insert into ready_databases (id, server_id, secret, secret_key_id, state, created_at) select gen_random_uuid(), id, '', 0, 'ready', now() - interval '1 hour' from servers, generate_series(1, case name when 'far' then 1 else 2 end)`)
 	// Mended by the reconciler itself, unless that lasts; and a failure of the past.

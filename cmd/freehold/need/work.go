@@ -114,11 +114,16 @@ var overdue = map[string]struct {
 }{
 	"catalog-backup":   {5 * time.Hour, "freehold catalog backup"},
 	"reconcile":        {time.Hour, "freehold doctor"},
-	"servers":          {time.Hour, "freehold doctor"},
-	"ready":            {time.Hour, "freehold server list"},
+	"measure-servers":  {time.Hour, "freehold doctor"},
+	"ready-databases":  {time.Hour, "freehold server list"},
+	"database-names":   {time.Hour, "freehold doctor"},
 	"mail":             {time.Hour, "freehold mail list"},
 	"prediction-weeks": {50 * time.Hour, "freehold doctor"},
 }
+
+// choreBlip is how long what is done again and again may fail: one bad moment is
+// nobody's business.
+const choreBlip = 5 * time.Minute
 
 const overdueAfter = 26 * time.Hour
 
@@ -130,7 +135,7 @@ func choreFailed(l look) (needs []Need) {
 		}
 		n := Need{Kind: ChoreFailed, Count: 1, Names: []string{c.Name}, Command: known.command}
 		switch {
-		case c.Failed:
+		case c.Failed && c.Done > choreBlip:
 			n.What = behind("periodic work "+c.Name+" failed", c.Error)
 		case c.Done > known.after:
 			n.What = "periodic work " + c.Name + " was last done " + ago(c.Done) + " ago: no worker does it"
