@@ -225,13 +225,15 @@ func (c *Catalog) BeginOperation(ctx context.Context, spec OperationSpec) (o Ope
 	return o, wrap("begin operation", err)
 }
 
+// One that nobody has taken yet waits for its time, as a deletion for the end of
+// its grace: that isn't a matter of trying again.
 const updateRetry = `
 update operations set state = 'waiting', run_at = now(), attempts = 0, cancel = false, ended_at = null
- where id = $1 and (state = 'failed' or state = 'waiting')`
+ where id = $1 and (state = 'failed' or state = 'waiting' and token > 0)`
 
 // RetryOperation has a failed operation, or one that waits for another try, done
-// now, from the step that it came to. ErrConflict in another state, *Busy while
-// the tenant is busy with another.
+// now, from the step that it came to. ErrConflict in another state and for one that
+// hasn't begun, *Busy while the tenant is busy with another.
 func (c *Catalog) RetryOperation(ctx context.Context, id string) (Operation, error) {
 	return c.changeOperation(ctx, "retry operation", id, updateRetry)
 }

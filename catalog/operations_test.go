@@ -121,6 +121,8 @@ func TestOperation_dueAndCancelled(t *testing.T) {
 	b := setup(t)
 	ctx := t.Context()
 	later := b.act(b.tenant("later"), time.Now().Add(time.Hour))
+	_, err := b.cat.RetryOperation(ctx, later.ID)
+	b.is(err, catalog.ErrConflict)
 	if _, found, err := b.cat.NextOperation(ctx, by("w", time.Minute), "test"); err != nil || found {
 		t.Errorf("taken before it is due: %v", err)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	claims   = 20   // at most in a turn
+	claims   = 10   // at most in a turn
 	maxReady = 1000 // that a server can be told to keep
 )
 

@@ -23,7 +23,7 @@ func chosen() form {
 	if pgtest.Long() {
 		return form{lasts: 30 * time.Second, tenants: 200, hot: 16, keys: 3, nodes: 3, workers: 16, pools: 25, budget: 18, outages: true}
 	}
-	return form{lasts: 1700 * time.Millisecond, tenants: 8, hot: 4, keys: 2, nodes: 2, workers: 8, pools: 4, budget: 6}
+	return form{lasts: 2500 * time.Millisecond, tenants: 8, hot: 4, keys: 2, nodes: 2, workers: 8, pools: 4, budget: 6}
 }
 
 var once struct {

@@ -22,7 +22,7 @@ func (d *diagnosis) schemas(tenants []catalog.Tenant) {
 	behind, ahead := 0, 0
 	for _, t := range tenants {
 		switch {
-		case t.State == catalog.Provisioning:
+		case t.State == catalog.Provisioning, t.State == catalog.Deleting:
 		case t.SchemaVersion < d.latest:
 			behind++
 		case t.SchemaVersion > d.latest:

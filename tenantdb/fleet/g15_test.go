@@ -52,6 +52,8 @@ func (b *bench) person(f *fleet.Fleet, store *blob.Store, slug string) catalog.T
 		               ('embed-1', 'succeeded', 7, 0, timestamptz '2026-11-02 12:00:00+00'),
 		               ('chat-1', 'in_progress', 5000, 5000, timestamptz '2026-11-02 13:00:00+00')) n (model, state, prompt, completion, at)`,
 		personEmail)
+	_, err = b.catalogDB().Exec(b.Context(), "insert into catalog_backups (key, bytes, seq) values ('k' || $1, 1, 1)", slug)
+	b.ok(err)
 	t, err = b.cat.Tenant(b.Context(), t.ID)
 	b.ok(err)
 	return t
@@ -181,8 +183,11 @@ func (b *bench) receipt(f *fleet.Fleet, acme catalog.Tenant, op catalog.Operatio
 	beyond := ""
 	for _, w := range r.BeyondReach {
 		beyond += w.What + "\n"
+		if backup := strings.HasPrefix(w.What, "backups of the catalog"); backup != (w.Until != nil) || backup && w.Until.Before(r.DeletedAt.AddDate(0, 0, 80)) {
+			b.Errorf("beyond reach: %+v", w)
+		}
 	}
-	if !strings.Contains(beyond, "WAL") || !strings.Contains(beyond, "logs") || r.BucketVersioning == "" {
+	if !strings.Contains(beyond, "WAL") || !strings.Contains(beyond, "logs") || !strings.Contains(beyond, "backups of the catalog") || r.BucketVersioning == "" {
 		b.Errorf("beyond reach: %s, versioning %q", beyond, r.BucketVersioning)
 	}
 	bill := []fleet.BillLine{

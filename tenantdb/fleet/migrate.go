@@ -33,8 +33,8 @@ type MigrateResult struct {
 	Reason string        `json:"reason,omitempty"` // for people; no secrets, no rows
 }
 
-// MigrateAll brings every tenant's database (not deleted ones, and not those that
-// are still being made: Create does it) to the set's latest version, a new Provider
+// MigrateAll brings every tenant's database (not those that are being deleted, and
+// not those that are still being made: Create does it) to the set's latest version, a new Provider
 // each, and makes the coming weeks' partitions. ErrPartial when some failed;
 // results hold every tenant by slug, failed ones with a reason. When ctx ends the
 // rest is reported as failed.
@@ -112,7 +112,9 @@ func (f *Fleet) migratable(ctx context.Context, slug string) ([]catalog.Tenant, 
 		}
 		return []catalog.Tenant{t}, err
 	}
-	return f.tenants(ctx, func(t catalog.Tenant) bool { return t.State != catalog.Provisioning })
+	return f.tenants(ctx, func(t catalog.Tenant) bool {
+		return t.State != catalog.Provisioning && t.State != catalog.Deleting
+	})
 }
 
 // attempts is how often a migration that couldn't get its locks is tried.

@@ -103,6 +103,9 @@ func (f *Fleet) tenantProof(ctx context.Context, id catalog.TenantID) (*proof, e
 	if err != nil {
 		return nil, err
 	}
+	if t.State != catalog.Active && t.State != catalog.Moving && t.State != catalog.Provisioning {
+		return nil, fmt.Errorf("it is %s, and its role can't log in: %w", t.State, catalog.ErrConflict)
+	}
 	route, err := f.cat.Route(ctx, id)
 	if err != nil {
 		return nil, err

@@ -177,9 +177,10 @@ func (a *act) remains(ctx context.Context, versioning string) ([]Remains, error)
 	if err != nil {
 		return nil, err
 	}
-	if ever { // nothing removes them by itself, so no end can be promised
-		list = append(list, Remains{What: "backups of the catalog, the newest of " + newest.UTC().Format(time.RFC3339),
-			Why: "they are sealed, and hold its slug, name, address and hashes of its keys until an operator removes them"})
+	if ever {
+		until := newest.UTC().AddDate(0, 0, keepDays)
+		list = append(list, Remains{What: "backups of the catalog, the newest of " + newest.UTC().Format(time.RFC3339), Until: &until,
+			Why: "they are sealed, hold its slug, name, address and hashes of its keys, and go as newer ones are made"})
 	}
 	return list, nil
 }

@@ -251,7 +251,7 @@ func (d *dev) tenant(ctx context.Context, p *Platform, slug string) (string, err
 		return "", err
 	}
 	name := strings.ToUpper(slug[:1]) + slug[1:]
-	_, key, err := p.Fleet.Create(ctx, catalog.TenantSpec{Slug: slug, Name: name, Email: slug + "@example.com"})
+	_, key, err := p.Fleet.Create(ctx, catalog.TenantSpec{Slug: slug, Name: name, Email: slug + "@example.com", Actor: "freehold dev"})
 	return key, err
 }
 
