@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"testing"
+	"time"
 
 	"freehold/catalog"
 )
@@ -56,6 +57,11 @@ func TestOperations(t *testing.T) {
 	mine, err := b.Catalog.Operations(t.Context(), catalog.OperationFilter{Tenant: "acme", Kind: "polish"})
 	b.OK(err)
 	other := mine[0].ID
+	// It waits for its time, and has failed at nothing yet.
+	b.client.Do("POST", "/admin/v1/operations/"+other+"/retry", "").Refused(409, "conflict", "")
+	taken, err := b.Catalog.TakeOperation(t.Context(), other, catalog.Taker{Worker: "test", Lease: time.Minute})
+	b.OK(err)
+	b.OK(b.Catalog.EndOperation(t.Context(), taken, catalog.OperationFailed, "it broke", 0))
 	b.client.Do("POST", "/admin/v1/operations/"+other+"/retry", "").Into(200, &o)
 	if o.State != catalog.OperationWaiting || o.ID != other {
 		t.Errorf("retried: %+v", o)
