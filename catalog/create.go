@@ -91,53 +91,70 @@ func (c *Catalog) createTenant(ctx context.Context, tx pgx.Tx, spec TenantSpec, 
 	if err != nil || made.Resumed {
 		return made, err
 	}
-	version, err := floor(ctx, tx)
+	at, err := look(ctx, tx, spec)
 	if err != nil {
 		return Creation{}, err
 	}
-	switch {
-	case version == 0:
-		version = o.Latest
-	case version > o.Latest:
+	version := orDefault(at.floor, o.Latest)
+	if version > o.Latest {
 		return Creation{}, fmt.Errorf("create tenant: the fleet is at schema %d, this binary's latest is %d: %w",
 			version, o.Latest, ErrConflict)
 	}
-	at, err := place(ctx, tx, spec)
+	id, claimed, err := c.settle(ctx, tx, at, version)
 	if err != nil {
 		return Creation{}, err
 	}
-	id, claimed, err := claimReady(ctx, tx, spec, at, version)
-	if err != nil {
-		return Creation{}, err
-	}
-	if !claimed {
-		if at.onlyReady {
-			return Creation{}, fmt.Errorf("create tenant: server %s is full: %w", at.name, ErrConflict)
+	made = Creation{Claimed: claimed}
+	var key string
+	key, made.Token = newToken()
+	var batch pgx.Batch
+	batch.Queue(insertTenantConfig, id)
+	queueFirstKey(&batch, id, key, made.Token)
+	if claimed {
+		queueWelcome(&batch, id, spec.Email, key)
+	} else {
+		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+			return Creation{}, err
 		}
-		if id, err = c.registerTenant(ctx, tx, spec, at); err != nil {
+		batch = pgx.Batch{}
+		if made.Operation, err = beginOnboarding(ctx, tx, id, spec, o, version); err != nil {
 			return Creation{}, err
 		}
 	}
-	made = Creation{Claimed: claimed}
-	if _, err := tx.Exec(ctx, insertTenantConfig, id); err != nil {
-		return Creation{}, err
+	return made, finish(ctx, tx, &batch, id, &made.Tenant)
+}
+
+// settle finds the tenant its place: a ready database of the best server that has
+// one, claimed, or else room on the best server, where it is registered.
+func (c *Catalog) settle(ctx context.Context, tx pgx.Tx, at *places, version int64) (id TenantID, claimed bool, err error) {
+	for _, s := range at.candidates {
+		if s.ReadyNow > 0 {
+			id, claimed, err = claimReady(ctx, tx, at.spec, placement{s.ID, s.Name, s.Region}, version)
+			if err != nil || claimed {
+				return id, claimed, err
+			}
+		}
+		place, ok, err := at.reserve(ctx, tx, s)
+		if err != nil {
+			return id, false, err
+		}
+		if ok {
+			id, err = c.registerTenant(ctx, tx, at.spec, place)
+			return id, false, err
+		}
 	}
-	if made.Token, err = firstKey(ctx, tx, id); err != nil {
-		return Creation{}, err
-	}
-	if claimed {
-		err = welcome(ctx, tx, id)
-	} else {
-		made.Operation, err = beginOnboarding(ctx, tx, id, spec, o, version)
-	}
-	if err != nil {
-		return Creation{}, err
-	}
-	if _, err := tx.Exec(ctx, tickTenant, id); err != nil {
-		return Creation{}, err
-	}
-	made.Tenant, err = queryTenant(ctx, tx, selectTenant+` where t.id = $1`, id)
-	return made, err
+	return id, false, at.full
+}
+
+// finish ends a change to a tenant with the clock, which is locked last, and reads
+// the tenant: with what else is queued, one round trip.
+func finish(ctx context.Context, tx pgx.Tx, batch *pgx.Batch, id TenantID, t *Tenant) error {
+	batch.Queue(tickTenant, id)
+	batch.Queue(selectTenant+` where t.id = $1`, id).Query(func(rows pgx.Rows) (err error) {
+		*t, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Tenant])
+		return err
+	})
+	return tx.SendBatch(ctx, batch).Close()
 }
 
 const (
@@ -210,14 +227,13 @@ func resumeCreation(ctx context.Context, tx pgx.Tx, spec TenantSpec, by Onboardi
 	if err != nil {
 		return Creation{}, err
 	}
-	if made.Token, err = firstKey(ctx, tx, id); err != nil {
-		return Creation{}, err
-	}
-	if _, err := tx.Exec(ctx, tickTenant, id); err != nil {
-		return Creation{}, err
-	}
-	made.Tenant, err = queryTenant(ctx, tx, selectTenant+` where t.id = $1`, id)
-	return made, err
+	// What an earlier try made nobody has seen.
+	var key string
+	key, made.Token = newToken()
+	var batch pgx.Batch
+	batch.Queue(deleteFirstKeys, id, firstKeyName)
+	queueFirstKey(&batch, id, key, made.Token)
+	return made, finish(ctx, tx, &batch, id, &made.Tenant)
 }
 
 const insertTenant = `
@@ -263,14 +279,8 @@ const firstKeyName = "first"
 
 const deleteFirstKeys = `delete from api_keys where tenant = $1 and name = $2`
 
-// firstKey makes the tenant's first key. What an earlier try made nobody has seen.
-func firstKey(ctx context.Context, tx pgx.Tx, id TenantID) (token string, err error) {
-	if _, err := tx.Exec(ctx, deleteFirstKeys, id, firstKeyName); err != nil {
-		return "", err
-	}
-	keyID, token := newToken()
-	_, err = tx.Exec(ctx, insertKey, keyID, id, firstKeyName, hashToken(token), []string{ScopeAll}, nil)
-	return token, err
+func queueFirstKey(batch *pgx.Batch, id TenantID, key, token string) {
+	batch.Queue(insertKey, key, id, firstKeyName, hashToken(token), []string{ScopeAll}, nil)
 }
 
 // newPassword is 32 random bytes in 43 characters that need no quoting.

@@ -1,10 +1,6 @@
 package catalog
 
-import (
-	"context"
-
-	"github.com/jackc/pgx/v5"
-)
+import "context"
 
 // One probe of the index for each state.
 const selectFloor = `
@@ -16,14 +12,7 @@ select coalesce(min(lowest.schema_version), 0)
 // Floor is the lowest schema version that a tenant's database has: of active,
 // suspended and moving ones. 0 when there are none.
 func (c *Catalog) Floor(ctx context.Context) (int64, error) {
-	version, err := floor(ctx, c.writer)
+	var version int64
+	err := c.writer.QueryRow(ctx, selectFloor).Scan(&version)
 	return version, wrap("read floor", err)
-}
-
-func floor(ctx context.Context, q querier) (int64, error) {
-	rows, err := q.Query(ctx, selectFloor)
-	if err != nil {
-		return 0, err
-	}
-	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])
 }

@@ -47,17 +47,21 @@ const insertMailRow = `
 insert into mail_outbox (id, tenant, kind, recipient, detail) values ($1, $2, $3, $4, $5)
 on conflict (tenant, kind) do nothing`
 
-// insertMail owes a tenant a mail, in the caller's transaction: once for each
-// kind, and not at all when there is no address.
-func insertMail(ctx context.Context, tx pgx.Tx, id TenantID, kind, recipient string, detail map[string]any) error {
+// queueMail owes a tenant a mail, in the transaction that the batch is sent in: once
+// for each kind, and not at all when there is no address.
+func queueMail(batch *pgx.Batch, id TenantID, kind, recipient string, detail map[string]any) {
 	if recipient == "" {
-		return nil
+		return
 	}
 	if detail == nil {
 		detail = map[string]any{}
 	}
-	_, err := tx.Exec(ctx, insertMailRow, uuid.Must(uuid.NewV7()).String(), id, kind, recipient, detail)
-	return err
+	batch.Queue(insertMailRow, uuid.Must(uuid.NewV7()).String(), id, kind, recipient, detail)
+}
+
+// queueWelcome owes a new tenant its first mail, which names its key by id.
+func queueWelcome(batch *pgx.Batch, id TenantID, recipient, key string) {
+	queueMail(batch, id, MailWelcome, recipient, map[string]any{"key": key})
 }
 
 const (

@@ -156,57 +156,54 @@ func (s *Server) weigh(spec TenantSpec, claimants []string) (why string, onlyRea
 }
 
 // placement is the server of a new tenant.
-type placement struct {
-	id, name, region string
-	onlyReady        bool // it has room for no further database, but a ready one can be claimed
+type placement struct{ id, name, region string }
+
+// places are the servers that may take a tenant, the best first.
+type places struct {
+	spec       TenantSpec
+	claimants  []string // the servers that its plan goes to, when there are any
+	candidates []Server
+	full       *Full // why the others don't
+	floor      int64 // the fleet's schema version; 0: there is no fleet yet
 }
 
 const selectClaimants = `select name from servers where $1 = any(plans) order by name`
 
-// place chooses the server for a new tenant and locks its row, so that of two
-// creations at once the second counts the first. The order of locks is the
-// server's row, then tenants' rows, then the clock. An unknown spec.Server is
-// ErrNotFound, one of another region ErrInvalid; *Full when none takes it.
-func place(ctx context.Context, tx pgx.Tx, spec TenantSpec) (placement, error) {
-	rows, err := tx.Query(ctx, selectClaimants, spec.Plan)
-	if err != nil {
-		return placement{}, err
-	}
-	claimants, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return placement{}, err
-	}
-	list, err := queryServers(ctx, tx, selectServers+` where $1 = '' or s.name = $1 order by s.name`, spec.Server)
-	if err != nil {
-		return placement{}, err
+// look finds the servers that may take a tenant. An unknown spec.Server is
+// ErrNotFound, one of another region ErrInvalid.
+func look(ctx context.Context, tx pgx.Tx, spec TenantSpec) (*places, error) {
+	var batch pgx.Batch
+	p := &places{spec: spec, full: &Full{}}
+	var list []Server
+	batch.Queue(selectClaimants, spec.Plan).Query(func(rows pgx.Rows) (err error) {
+		p.claimants, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	batch.Queue(selectServers+` where $1 = '' or s.name = $1 order by s.name`, spec.Server).Query(func(rows pgx.Rows) (err error) {
+		list, err = collectServers(rows)
+		return err
+	})
+	batch.Queue(selectFloor).QueryRow(func(row pgx.Row) error { return row.Scan(&p.floor) })
+	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+		return nil, err
 	}
 	if spec.Server != "" {
 		switch {
 		case len(list) == 0:
-			return placement{}, fmt.Errorf("create tenant: server %s: %w", spec.Server, ErrNotFound)
+			return nil, fmt.Errorf("create tenant: server %s: %w", spec.Server, ErrNotFound)
 		case spec.Region != "" && spec.Region != list[0].Region:
-			return placement{}, invalid(wrong("region", "server %s is in %q", spec.Server, list[0].Region))
+			return nil, invalid(wrong("region", "server %s is in %q", spec.Server, list[0].Region))
 		}
 	}
-	full := &Full{}
-	var candidates []Server
 	for _, s := range list {
-		if why, _ := s.weigh(spec, claimants); why != "" {
-			full.Servers = append(full.Servers, Refusal{s.Name, why})
+		if why, _ := s.weigh(spec, p.claimants); why != "" {
+			p.full.Servers = append(p.full.Servers, Refusal{s.Name, why})
 			continue
 		}
-		candidates = append(candidates, s)
+		p.candidates = append(p.candidates, s)
 	}
-	slices.SortStableFunc(candidates, lighter)
-	for _, s := range candidates {
-		p, err := reserve(ctx, tx, s.ID, spec, claimants)
-		var late *tooLate
-		if !errors.As(err, &late) {
-			return p, err
-		}
-		full.Servers = append(full.Servers, Refusal{s.Name, late.why})
-	}
-	return placement{}, full
+	slices.SortStableFunc(p.candidates, lighter)
+	return p, nil
 }
 
 // lighter sorts servers with room before those that have only ready databases, and
@@ -234,29 +231,39 @@ func (e *tooLate) Error() string { return e.why }
 
 const lockServerByID = `select state from servers where id = $1 for no key update`
 
-// reserve locks a server's row and looks again. One that has filled meanwhile is
-// let go with the savepoint: who held one while it waits for another could wait
-// for somebody that waits for it.
-func reserve(ctx context.Context, tx pgx.Tx, id string, spec TenantSpec, claimants []string) (p placement, err error) {
+// reserve locks a candidate's row, so that of two creations at once the second
+// counts the first, and looks again: false when it has no room for one more
+// database by now, and p.full then says why. It is let go with the savepoint: who
+// held one server while it waits for another could wait for somebody that waits
+// for it. The order of locks is the server's row, then tenants' rows, then the
+// clock.
+func (p *places) reserve(ctx context.Context, tx pgx.Tx, candidate Server) (at placement, ok bool, err error) {
 	err = pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
 		var state string
-		err := tx.QueryRow(ctx, lockServerByID, id).Scan(&state)
+		err := tx.QueryRow(ctx, lockServerByID, candidate.ID).Scan(&state)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return &tooLate{"removed"}
 		}
 		if err != nil {
 			return err
 		}
-		s, err := queryServer(ctx, tx, selectServers+` where s.id = $1`, id)
+		s, err := queryServer(ctx, tx, selectServers+` where s.id = $1`, candidate.ID)
 		if err != nil {
 			return err
 		}
-		why, onlyReady := s.weigh(spec, claimants)
+		why, onlyReady := s.weigh(p.spec, p.claimants)
+		if onlyReady {
+			why = s.full() + ", and no ready one that fits"
+		}
 		if why != "" {
 			return &tooLate{why}
 		}
-		p = placement{s.ID, s.Name, s.Region, onlyReady}
+		at = placement{s.ID, s.Name, s.Region}
 		return nil
 	})
-	return p, err
+	if late, is := errors.AsType[*tooLate](err); is {
+		p.full.Servers = append(p.full.Servers, Refusal{candidate.Name, late.why})
+		return at, false, nil
+	}
+	return at, err == nil, err
 }

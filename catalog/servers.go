@@ -74,6 +74,10 @@ func queryServers(ctx context.Context, q querier, sql string, args ...any) ([]Se
 	if err != nil {
 		return nil, err
 	}
+	return collectServers(rows)
+}
+
+func collectServers(rows pgx.Rows) ([]Server, error) {
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[Server])
 	for i := range list {
 		list[i].predict()

@@ -78,7 +78,9 @@ func welcome(ctx context.Context, tx pgx.Tx, id TenantID) error {
 	if err != nil {
 		return err
 	}
-	return insertMail(ctx, tx, id, "welcome", recipient, map[string]any{"key": key})
+	var batch pgx.Batch
+	queueWelcome(&batch, id, recipient, key)
+	return tx.SendBatch(ctx, &batch).Close()
 }
 
 const updateSchemaVersion = `
