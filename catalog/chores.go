@@ -2,18 +2,8 @@ package catalog
 
 import (
 	"context"
-	"time"
-
-	"github.com/jackc/pgx/v5"
+	"strings"
 )
-
-// Chore is a periodic work, and how its last runs ended.
-type Chore struct {
-	Name    string     `json:"name"`
-	DoneAt  *time.Time `json:"done_at"`            // nil: it never ended well
-	Error   string     `json:"error,omitempty"`    // of a run since then
-	ErrorAt *time.Time `json:"error_at,omitempty"` // of the last such run
-}
 
 const choreDone = `
 insert into chores (name) values ($1)
@@ -33,19 +23,15 @@ on conflict (name) do update set error = excluded.error, error_at = excluded.err
 // ChoreFailed records that a run failed, and why: a text for people, without
 // secrets.
 func (c *Catalog) ChoreFailed(ctx context.Context, name, why string) error {
+	why = strings.ReplaceAll(strings.ToValidUTF8(why, ""), "\x00", "")
 	_, err := c.writer.Exec(ctx, choreFailed, name, why)
 	return wrap("record chore", err)
 }
 
-const selectChores = `
-select name, nullif(done_at, 'epoch') as done_at, error, error_at from chores order by name`
+const forgetChore = `delete from chores where name = $1`
 
-// Chores lists by name.
-func (c *Catalog) Chores(ctx context.Context) ([]Chore, error) {
-	rows, err := c.writer.Query(ctx, selectChores)
-	if err != nil {
-		return nil, wrap("list chores", err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[Chore])
-	return list, wrap("list chores", err)
+// ForgetChore forgets one that is no longer done. Not to be there is no error.
+func (c *Catalog) ForgetChore(ctx context.Context, name string) error {
+	_, err := c.writer.Exec(ctx, forgetChore, name)
+	return wrap("forget chore", err)
 }

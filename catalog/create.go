@@ -42,10 +42,10 @@ type Target struct {
 // CreateTenant places a tenant, and either claims a ready database for it, in this
 // one transaction, or registers it as provisioning with the operation that makes
 // its database. Row, default configuration and API key are there in either case.
-// With a slug that is provisioning and that nobody works on it goes on with that
-// tenant, under a new key. Errors: ErrExists when the slug is taken, *Busy while
-// another worker makes it, ErrNotFound for an unknown server, *Full when none can
-// take it, ErrMismatch.
+// For a tenant of the same slug and properties that is provisioning, and that
+// nobody works on, it goes on with that, under a new key. Errors: ErrExists when
+// the slug is taken, *Busy while another worker makes it, ErrNotFound for an
+// unknown server, *Full when none can take it, ErrMismatch.
 func (c *Catalog) CreateTenant(ctx context.Context, spec TenantSpec, o Onboarding) (made Creation, err error) {
 	if spec.Name == "" {
 		spec.Name = spec.Slug
@@ -83,7 +83,7 @@ func (c *Catalog) CreateTenant(ctx context.Context, spec TenantSpec, o Onboardin
 }
 
 func (c *Catalog) createTenant(ctx context.Context, tx pgx.Tx, spec TenantSpec, o Onboarding) (Creation, error) {
-	if made, err := replayed(ctx, tx, spec); err != nil || made.Replayed {
+	if made, err := replayed(ctx, tx, spec, o); err != nil || made.Replayed {
 		return made, err
 	}
 	// First, so that a creation goes on although its server takes no new tenants.
@@ -167,7 +167,7 @@ update tenants set request_key = null, request_hash = null
 )
 
 // replayed finds the tenant that the same request has made before.
-func replayed(ctx context.Context, tx pgx.Tx, spec TenantSpec) (Creation, error) {
+func replayed(ctx context.Context, tx pgx.Tx, spec TenantSpec, by Onboarding) (Creation, error) {
 	if spec.RequestKey == "" {
 		return Creation{}, nil
 	}
@@ -184,15 +184,25 @@ func replayed(ctx context.Context, tx pgx.Tx, spec TenantSpec) (Creation, error)
 		return Creation{}, err
 	case !same:
 		return Creation{}, fmt.Errorf("create tenant: %w", ErrMismatch)
-	case state == Provisioning:
+	case state == Provisioning && by.Worker != "":
 		return Creation{}, nil // it is gone on with, by its slug
 	}
-	t, err := queryTenant(ctx, tx, selectTenant+` where t.id = $1`, id)
-	return Creation{Tenant: t, Replayed: true}, err
+	made := Creation{Replayed: true}
+	if made.Tenant, err = queryTenant(ctx, tx, selectTenant+` where t.id = $1`, id); err != nil || state != Provisioning {
+		return made, err
+	}
+	made.Operation, err = readOperation(ctx, tx, selectOnboarding, id)
+	return made, err
 }
 
 const (
 	lockSlug = `select id, state from tenants where slug = $1 and state <> 'deleted' for no key update`
+
+	// Who says less than was said before still means the same tenant.
+	selectSame = `
+select t.name = $2 and t.email = $3 and t.plan = $4 and t.labels = $5 and t.pin = $6
+       and ($7 = '' or t.region = $7) and ($8 = '' or s.name = $8)
+  from tenants t join servers s on s.id = t.server_id where t.id = $1`
 
 	selectOnboarding = ` where o.tenant = $1 and o.kind = 'onboard' order by o.id desc limit 1`
 )
@@ -211,11 +221,22 @@ func resumeCreation(ctx context.Context, tx pgx.Tx, spec TenantSpec, by Onboardi
 	if state != Provisioning {
 		return Creation{}, fmt.Errorf("create tenant: slug: %w", ErrExists)
 	}
+	var same bool
+	err = tx.QueryRow(ctx, selectSame, id, spec.Name, spec.Email, spec.Plan, spec.Labels, spec.Pin, spec.Region, spec.Server).Scan(&same)
+	if err != nil {
+		return Creation{}, err
+	}
+	if !same {
+		return Creation{}, fmt.Errorf("create tenant: slug: one that is being made with other properties: %w", ErrExists)
+	}
 	made := Creation{Resumed: true}
 	o, err := readOperation(ctx, tx, selectOnboarding, id)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows): // of a release that had no operations
-		made.Operation, err = beginOnboarding(ctx, tx, id, spec, by, by.Latest)
+		var version int64
+		if err = tx.QueryRow(ctx, selectFloor).Scan(&version); err == nil {
+			made.Operation, err = beginOnboarding(ctx, tx, id, spec, by, orDefault(version, by.Latest))
+		}
 	case err != nil:
 	case o.State == OperationDone || o.State == OperationCancelled:
 		err = fmt.Errorf("create tenant: its onboarding %s is %s: %w", o.ID, o.State, ErrConflict)

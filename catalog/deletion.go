@@ -87,7 +87,10 @@ func goOnDeleting(ctx context.Context, tx pgx.Tx, id TenantID, grace time.Durati
 		}
 		return newDeletion(ctx, tx, id, grace, actor, steps, args)
 	case OperationFailed:
-		_, err = tx.Exec(ctx, updateRetry, last.ID)
+		if _, err = tx.Exec(ctx, updateRetry, last.ID); err == nil && last.Token == 0 {
+			// It hasn't begun: a restore has put it before a person, who gives it its grace.
+			_, err = tx.Exec(ctx, setDue, last.ID, grace)
+		}
 	case OperationWaiting:
 		_, err = tx.Exec(ctx, bringForward, last.ID, grace)
 	}
@@ -102,7 +105,7 @@ func goOnDeleting(ctx context.Context, tx pgx.Tx, id TenantID, grace time.Durati
 const (
 	cancelDeletion = `
 update operations set state = 'cancelled', ended_at = now()
- where tenant = $1 and kind = 'delete' and state = 'waiting' and token = 0`
+ where tenant = $1 and kind = 'delete' and state in ('waiting', 'failed') and token = 0`
 	selectBegun = `
 select exists (select from operations
                 where tenant = $1 and kind = 'delete' and (token > 0 or (args ->> 'half')::boolean is true))`

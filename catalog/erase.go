@@ -46,7 +46,7 @@ update operations set args = '{}' where tenant = $1 and kind <> 'delete'`
 
 	selectBlank = `
 select t.name = '' and t.email = '' and t.labels = '{}' and t.pin = '{}' and t.request_key is null
-       and t.secret = '' and not exists (select from operations o where o.tenant = t.id and o.kind <> 'delete' and o.args <> '{}')
+       and t.request_hash is null and t.secret = '' and not exists (select from operations o where o.tenant = t.id and o.kind <> 'delete' and o.args <> '{}')
   from tenants t where t.id = $1`
 )
 

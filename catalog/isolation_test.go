@@ -92,6 +92,25 @@ func TestRowLevelSecurity(t *testing.T) {
 	refused(auth, `select * from tenant_config`)
 	refused(auth, `create table mine (a int)`)
 
+	// A new table is nobody's but our own writers' until somebody says so here; and
+	// what must stand as it was written they can only add to.
+	for role, want := range map[string]string{
+		"public": "", "freehold_api": "api_keys,tenant_config,usage_daily", "freehold_auth": "", "freehold_tenant": "",
+	} {
+		var got string
+		b.ok(b.admin().QueryRow(t.Context(), `
+			select coalesce(string_agg(relname, ',' order by relname), '') from pg_class
+			 where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v', 'm')
+			   and has_table_privilege($1::text, oid, 'select, insert, update, delete, truncate, references, trigger')`, role).Scan(&got))
+		if got != want {
+			t.Errorf("%s may use %q, want %q", role, got, want)
+		}
+	}
+	for _, table := range []string{"operator_audit", "receipts"} {
+		refused(b.as("freehold_catalog"), `delete from `+table)
+		refused(b.as("freehold_catalog"), `update `+table+` set tenant = null`)
+	}
+
 	// FORCE binds the owner of the tables too: what the admin sees, it sees as a
 	// member of freehold_catalog.
 	forced := b.number(b.admin(), `

@@ -44,7 +44,7 @@ type Rotation struct {
 	Unreadable []string `json:"unreadable"` // rows that no key of the keyset opens
 }
 
-// NodesBehind is returned by RotateKeyset when nodes don't have the keyset's file
+// NodesBehind is returned by RotateKeyset when nodes or workers don't have the keyset's file
 // as it is now. It is an ErrConflict: the file has to be copied to them.
 type NodesBehind struct {
 	Nodes   []string // by name
@@ -57,7 +57,7 @@ func (e *NodesBehind) Error() string {
 	if e.Sealing {
 		lack = "do not yet seal with"
 	}
-	return fmt.Sprintf("these nodes %s master key %d: %s", lack, e.KeyID, strings.Join(e.Nodes, ", "))
+	return fmt.Sprintf("these nodes and workers %s master key %d: %s", lack, e.KeyID, strings.Join(e.Nodes, ", "))
 }
 
 // Is reports whether target is ErrConflict.
@@ -171,7 +171,8 @@ const (
 	// rotatePoll is how often nodes are asked.
 	rotatePoll = 200 * time.Millisecond
 
-	// A node tells its keys with its heartbeat, every second, and the primary first.
+	// A node, or a worker, tells its keys with its heartbeat, every second, and the
+	// primary first.
 	selectNodesBehind = `
 select distinct name from nodes
  where heartbeat_at > now() - interval '5 s'

@@ -7,7 +7,7 @@ import (
 )
 
 const selectNodes = `
-select id::text, name, version, seen, started_at, heartbeat_at from nodes order by name, started_at`
+select id::text, name, version, seen, started_at, heartbeat_at from nodes where ` + servesTo + ` order by name, started_at`
 
 // Nodes lists the processes that serve, or served and were killed: those have an
 // old heartbeat.

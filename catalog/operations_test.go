@@ -151,6 +151,62 @@ func TestOperation_dueAndCancelled(t *testing.T) {
 	}
 }
 
+// What stops gives its operation back at once and uncounted, and a step of a newer
+// release than the operation's beginning is done too.
+func TestOperation_given_back(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ctx := t.Context()
+	b.act(b.tenant("acme"), time.Time{})
+	o, _, err := b.cat.NextOperation(ctx, by("w1", time.Minute), "test")
+	b.ok(err)
+	b.ok(b.cat.BeginStep(ctx, o, "one"))
+	b.ok(b.cat.ReleaseOperation(ctx, o))
+	b.is(b.cat.ReleaseOperation(ctx, o), catalog.ErrLost)
+	o, found, err := b.cat.NextOperation(ctx, by("w2", time.Minute), "test")
+	b.ok(err)
+	if !found || o.Attempts != 1 {
+		t.Fatalf("given back: %t %+v", found, o)
+	}
+	b.ok(b.cat.BeginStep(ctx, o, "three"))
+	b.ok(b.cat.EndStep(ctx, o, "three", ""))
+	_, err = b.cat.RequestCancel(ctx, o.ID)
+	b.ok(err)
+	b.is(b.cat.BeginStep(ctx, o, "two"), catalog.ErrCancelled)
+	is, err := b.cat.Operation(ctx, o.ID)
+	b.ok(err)
+	if len(is.Steps) != 3 || is.Steps[2].Name != "three" || is.Steps[2].State != "done" || is.Steps[1].State != "waiting" {
+		t.Errorf("steps %+v", is.Steps)
+	}
+	b.ok(b.cat.IgnoreCancel(ctx, o))
+	b.ok(b.cat.BeginStep(ctx, o, "two"))
+	// A failed one that is taken up again hasn't ended, and what was asked of it is over.
+	_, err = b.cat.RequestCancel(ctx, o.ID)
+	b.ok(err)
+	b.ok(b.cat.EndOperation(ctx, o, catalog.OperationFailed, "it broke", 0))
+	o, err = b.cat.TakeOperation(ctx, o.ID, by("w3", time.Minute))
+	b.ok(err)
+	if o.EndedAt != nil {
+		t.Errorf("running since %s", o.EndedAt)
+	}
+	b.ok(b.cat.BeginStep(ctx, o, "two"))
+}
+
+// Who was suspended before its onboarding could write its end was active.
+func TestActivateTenant_late(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	acme := b.tenant("acme")
+	epoch, err := b.cat.SetState(t.Context(), acme.ID, catalog.Suspended, catalog.Active)
+	b.ok(err)
+	b.ok(b.cat.ActivateTenant(t.Context(), acme.ID))
+	is, err := b.cat.Tenant(t.Context(), acme.ID)
+	b.ok(err)
+	if is.State != catalog.Suspended || is.Epoch != epoch {
+		t.Errorf("%+v", is)
+	}
+}
+
 func TestOperations_filters(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -113,10 +113,13 @@ func (c *Catalog) OutboxMail(ctx context.Context, f MailFilter) ([]Mail, error) 
 	return c.readMail(ctx, "list mail", filteredMail, f.State, f.Kind, f.Tenant, f.After, f.Limit)
 }
 
-const stuckMail = selectMail + `
- where m.sent_at is null and t.state is distinct from 'deleted'
-   and (m.given_up_at is not null or m.attempts > 0 and m.created_at < now() - interval '15 minutes')
- order by m.id`
+const (
+	// Whose tenant is being deleted is left alone, and needs nobody.
+	mailIsStuck = `m.sent_at is null and (t.state is null or t.state not in ('deleting', 'deleted'))
+   and (m.given_up_at is not null or m.attempts > 0 and m.created_at < now() - interval '15 minutes')`
+
+	stuckMail = selectMail + ` where ` + mailIsStuck + ` order by m.id`
+)
 
 // StuckMail lists what was given up, and what has failed and is owed for more than
 // a quarter of an hour, oldest first.

@@ -207,6 +207,9 @@ func TestStuckMail(t *testing.T) {
 	}
 	_, err = b.cat.SetState(ctx, gone.ID, catalog.Deleting, catalog.Active)
 	b.ok(err)
+	if got := stuck(); !slices.Equal(got, []string{"refused", "failing"}) { // no retry would send it
+		t.Errorf("stuck with one that is being deleted: %v", got)
+	}
 	_, err = b.cat.SetState(ctx, gone.ID, catalog.Deleted, catalog.Deleting)
 	b.ok(err)
 	m, err := b.cat.RetryMail(ctx, refused.ID)

@@ -15,13 +15,15 @@ type Overview struct {
 	// FirstTenant is the age of the oldest; 0 without any.
 	FirstTenant time.Duration
 	Servers     []Server
-	Ready       []ReadyCount
-	Nodes       []NodeState
-	Failed      []OperationGroup
-	Overdue     []OperationGroup
-	Below       []SchemaGap
-	Findings    []FindingGroup
-	Mail        StuckMails
+	// Measured is how long ago each server that isn't down was measured, or else added.
+	Measured map[string]time.Duration
+	Ready    []ReadyCount
+	Nodes    []NodeState
+	Failed   []OperationGroup
+	Overdue  []OperationGroup
+	Below    []SchemaGap
+	Findings []FindingGroup
+	Mail     StuckMails
 	// Backup is the age of the newest backup of the catalog; nil without any.
 	Backup *time.Duration
 	Chores []ChoreState
@@ -80,7 +82,8 @@ type StuckMails struct {
 // ChoreState is when a periodic work last ended well.
 type ChoreState struct {
 	Name   string
-	Done   time.Duration // ago
+	Done   time.Duration // ago; since 1970 when it never did
+	Tried  time.Duration // ago: its last run ended, well or not
 	Failed bool          // its last run did
 	Error  string
 }
@@ -99,10 +102,13 @@ select s.name as server, s.ready as want, count(r.id) filter (where r.state = 'r
   from servers s left join ready_databases r on r.server_id = s.id
  where s.ready > 0 and s.state = 'active' group by s.id order by s.name`
 
+	selectMeasured = `
+select name, now() - coalesce(measured_at, created_at) from servers where state <> 'down'`
+
 	// A node that ends says so; one silent for longer than this was given up.
 	selectNodeStates = `
 select id::text, name, version, seen, started_at, heartbeat_at, now() - heartbeat_at as silent, health
-  from nodes where heartbeat_at > now() - interval '10 minutes' order by name, started_at`
+  from nodes where heartbeat_at > now() - interval '10 minutes' and ` + servesTo + ` order by name, started_at`
 
 	groupOperations = `
 select x.kind, x.step, count(*) as count,
@@ -153,13 +159,12 @@ select count(*) as count, count(m.given_up_at) as given_up,
        (array_agg(coalesce(t.slug, '') order by m.created_at))[1:3] as tenants,
        coalesce((array_agg(m.error order by m.created_at))[1], '') as error
   from mail_outbox m left join tenants t on t.id = m.tenant
- where m.sent_at is null and t.state is distinct from 'deleted'
-   and (m.given_up_at is not null or m.attempts > 0 and m.created_at < now() - interval '15 minutes')`
+ where ` + mailIsStuck
 
 	newestBackup = `select now() - max(made_at) from catalog_backups`
 
 	selectChoreStates = `
-select name, now() - done_at as done, coalesce(error <> '' and error_at >= done_at, false) as failed, error
+select name, now() - done_at as done, now() - greatest(done_at, error_at) as tried, coalesce(error <> '' and error_at >= done_at, false) as failed, error
   from chores order by name`
 )
 
@@ -173,6 +178,16 @@ func (c *Catalog) Overview(ctx context.Context, target int64) (o Overview, err e
 		var n int
 		_, err := pgx.ForEachRow(rows, []any{&state, &n}, func() error {
 			o.Tenants[state] = n
+			return nil
+		})
+		return err
+	})
+	o.Measured = map[string]time.Duration{}
+	batch.Queue(selectMeasured).Query(func(rows pgx.Rows) error {
+		var name string
+		var age time.Duration
+		_, err := pgx.ForEachRow(rows, []any{&name, &age}, func() error {
+			o.Measured[name] = age
 			return nil
 		})
 		return err

@@ -17,8 +17,8 @@ type ReadyDatabase struct {
 	SchemaVersion int64
 }
 
-// It is locked, and skipped where another claim has it: one of two claims at once
-// takes another, and none waits.
+// Claims of one server come one after another, behind its row; what a refill has
+// locked is skipped.
 const claimOne = `
 with taken as (
     delete from ready_databases

@@ -24,6 +24,11 @@ update operations
        error = 'the catalog was restored from a backup, and what became of the tenant since is not known:'
                 || ' look whether it is still to be deleted, then retry or cancel this'
  where kind = 'delete' and state = 'waiting' and tenant = any($1)`
+
+	// Whoever restores has some time to read what was found.
+	delayDeletes = `
+update operations set run_at = greatest(run_at, now() + interval '1 hour')
+ where kind = 'delete' and state = 'waiting'`
 )
 
 // Restoring returns the name of the dump that Load has filled this catalog with,
@@ -35,10 +40,13 @@ func (c *Catalog) Restoring(ctx context.Context) (from string, err error) {
 
 // EndRestore ends what Load began: the clock and every tenant's epoch go above
 // above and above what the catalog had, so that no fence refuses what is decided
-// from now on. Deletions of the doubtful tenants no longer wait: a person decides.
-// detail goes to operator_audit in the name of actor. ErrConflict when no Load is
+// from now on. Deletions of the doubtful tenants no longer wait: a person decides;
+// the others wait for an hour at least. detail goes to operator_audit in the name of actor. ErrConflict when no Load is
 // to be ended.
 func (c *Catalog) EndRestore(ctx context.Context, actor string, above int64, doubtful []TenantID, detail map[string]any) (seq int64, err error) {
+	if detail == nil {
+		detail = map[string]any{}
+	}
 	text, err := json.Marshal(detail)
 	if err != nil {
 		return 0, fmt.Errorf("end restore: %w", invalid(errors.New("detail: not JSON")))
@@ -61,6 +69,9 @@ func (c *Catalog) EndRestore(ctx context.Context, actor string, above int64, dou
 			}
 		}
 		if _, err := tx.Exec(ctx, holdDeletes, ids); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, delayDeletes); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, choreDone, RestoreChore); err != nil {

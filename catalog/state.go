@@ -46,11 +46,12 @@ func (c *Catalog) SetState(ctx context.Context, id TenantID, to State, from ...S
 }
 
 // ActivateTenant ends a tenant's creation: it is active, and its welcome mail is
-// owed. Twice is once; ErrConflict in a state that isn't provisioning or active.
+// owed. Twice is once, whatever its life has come to since; ErrConflict when it is
+// being deleted.
 func (c *Catalog) ActivateTenant(ctx context.Context, id TenantID) error {
 	_, err := c.changeTenant(ctx, "activate tenant", id, func(tx pgx.Tx, state State) (bool, error) {
 		switch state {
-		case Active:
+		case Active, Suspended, Moving:
 			return false, nil
 		case Provisioning:
 		default:

@@ -34,6 +34,10 @@ func TestCreateTenant_resumes(t *testing.T) {
 		t.Errorf("while somebody is at it: %v", err)
 	}
 	b.ok(b.cat.EndOperation(t.Context(), made.Operation, catalog.OperationFailed, "tried", 0))
+	other := spec
+	other.Email = "b@acme.test"
+	_, err = b.cat.CreateTenant(t.Context(), other, here())
+	b.is(err, catalog.ErrExists) // it would get the key of somebody else's tenant
 	again, err := b.cat.CreateTenant(t.Context(), spec, here())
 	b.ok(err)
 	if !again.Resumed || again.Tenant.ID != first.ID || again.Operation.ID != made.Operation.ID || again.Token == made.Token {

@@ -34,7 +34,7 @@ const (
 // r answers. Its memory doesn't grow with the dump.
 //
 // Operations that were waiting or running come back as failed, but for deletions
-// that wait: they wait for an hour more.
+// that wait. Till EndRestore no worker takes any.
 func (c *Catalog) Load(ctx context.Context, r io.Reader, from string) (DumpHeader, error) {
 	in := &dumpReader{r: r}
 	// One at a time: no goroutines that would read on behind a refusal.
@@ -124,13 +124,11 @@ update operations
                 || ': look at how far it got, then retry or cancel it'
  where state in ('waiting', 'running') and not (state = 'waiting' and kind = 'delete')`
 
-	// A worker of before may still hold a later number than the dump has. And
-	// whoever restores has some time to read what was found.
+	// A worker of before may still hold a later number than the dump has. A deletion
+	// that nobody has taken keeps its 0, which says that it can be taken back.
 	settleOperations = `
-update operations
-   set token = token + 1000,
-       run_at = case when state = 'waiting' then greatest(run_at, now() + interval '1 hour') else run_at end
- where state in ('waiting', 'failed')`
+update operations set token = token + 1000
+ where state in ('waiting', 'failed') and (token > 0 or kind <> 'delete')`
 )
 
 func (l *loader) run(ctx context.Context) error {

@@ -40,7 +40,7 @@ values (gen_random_uuid(), $1, $2, 'op', $3, 'w', 7, now(), now() - interval '1 
 	conn := to.as(migrations.RoleCatalog)
 	for slug, want := range map[string]string{
 		"onboarding": "failed true false", "waits": "failed true false", "done": "done false false",
-		"deleting": "failed true false", "delete-waits": "waiting false true", "doubtful": "failed true true",
+		"deleting": "failed true false", "delete-waits": "waiting false true", "doubtful": "failed true false",
 	} {
 		var got string
 		b.ok(conn.QueryRow(t.Context(), `

@@ -67,6 +67,33 @@ func checkout(t *testing.T) string {
 	return dir
 }
 
+// What an operator does in README's five minutes: one of many tenants breaks, status
+// names it, the fix is found and holds.
+func TestDevFiveMinutes(t *testing.T) {
+	t.Parallel()
+	d := startDev(t, checkout(t), "--tenants", "8")
+	got := d.sh(t, readme(t, "five-minutes"))
+	if got.Code != 0 {
+		t.Fatalf("README's block exits %d:\n%s%s", got.Code, got.Stdout, got.Stderr)
+	}
+	before, rest, found := strings.Cut(got.Stdout, "GRANT\n")
+	broken, after, again := strings.Cut(rest, "REVOKE\n")
+	if !found || !again {
+		t.Fatalf("README's block prints:\n%s%s", got.Stdout, got.Stderr)
+	}
+	for text, want := range map[string][]string{
+		before: {"8 tenants (8 active)", "nothing needs you"},
+		broken: {"BAD", "tenant-0007", "→ freehold ", "exit status 1"},
+		after:  {"ok", "nothing needs you"},
+	} {
+		for _, w := range want {
+			if !strings.Contains(text, w) {
+				t.Errorf("not printed: %q in\n%s", w, text)
+			}
+		}
+	}
+}
+
 // What a newcomer does: README's first request by copy and paste, Ctrl-C, and
 // again with the same keys.
 func TestDevFirstRequestAndRestart(t *testing.T) {

@@ -99,6 +99,7 @@ create table mail_outbox (
     unique (tenant, kind)
 );
 create index mail_outbox_due on mail_outbox (next_at) where sent_at is null and given_up_at is null;
+create index mail_outbox_owed on mail_outbox (created_at) where sent_at is null;
 
 -- What a tenant used, without content: all that its bill needs. Totals are
 -- absolute, so that a day is rolled up any number of times.
@@ -170,7 +171,8 @@ alter table nodes
     add column keys   bigint[] not null default '{}',   -- of the master key that it can open with
     add column health jsonb    not null default '{}';
 
-grant select, insert, update on operations, operation_steps, mail_outbox, receipts, operators to freehold_catalog;
+grant select, insert, update on operations, operation_steps, mail_outbox, operators to freehold_catalog;
+grant select, insert on receipts to freehold_catalog; -- the first stands
 grant select, insert, update, delete on ready_databases, findings, catalog_backups, usage_daily, chores to freehold_catalog;
 grant delete on mail_outbox, operations, operation_steps to freehold_catalog;
 grant delete on api_keys, tenant_config to freehold_catalog;

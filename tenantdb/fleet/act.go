@@ -93,19 +93,25 @@ func (f *Fleet) do(ctx context.Context, o catalog.Operation) error {
 // keep says that this worker lives until the work ends, and ends the work when the
 // operation is another's.
 func (f *Fleet) keep(ctx context.Context, o catalog.Operation, lost context.CancelCauseFunc) {
-	said := time.Now()
-	for pause(ctx, f.beat) == nil {
-		err := f.cat.KeepOperation(ctx, o, f.taker().Lease)
+	lease, said, wait := f.taker().Lease, time.Now(), f.beat
+	for pause(ctx, wait) == nil {
+		began := time.Now()
+		// A catalog that doesn't answer is one that nothing was said to.
+		bounded, cancel := context.WithTimeout(ctx, min(f.beat, lease-began.Sub(said)))
+		err := f.cat.KeepOperation(bounded, o, lease)
+		cancel()
 		switch {
 		case err == nil || errors.Is(err, catalog.ErrCancelled): // heeded between steps
-			said = time.Now()
+			said, wait = began, f.beat
 		case errors.Is(err, catalog.ErrLost):
 			lost(err)
 			return
-		case time.Since(said) > f.taker().Lease:
+		case time.Since(said) >= lease:
 			// Nobody has heard of this worker for so long that it must think itself dead.
 			lost(fmt.Errorf("%w: no sign of life could be given", catalog.ErrLost))
 			return
+		default:
+			wait = min(f.beat/4, lease-time.Since(said))
 		}
 	}
 }
@@ -128,6 +134,9 @@ func (f *Fleet) steps(ctx context.Context, o catalog.Operation) error {
 	}
 	var err error
 	if a.tenant, err = f.cat.Tenant(ctx, o.TenantID); err != nil {
+		return err
+	}
+	if err := a.mayGoOn(ctx); err != nil {
 		return err
 	}
 	for _, s := range steps {
@@ -185,6 +194,7 @@ func (f *Fleet) dieAt(point string) {
 
 // ended records how the work ended, and returns the work's error.
 func (f *Fleet) ended(ctx context.Context, o catalog.Operation, err error) error {
+	stopped := ctx.Err() != nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout) // also when ctx is over
 	defer cancel()
 	state, failure, after := catalog.OperationDone, "", time.Duration(0)
@@ -192,6 +202,11 @@ func (f *Fleet) ended(ctx context.Context, o catalog.Operation, err error) error
 	case err == nil:
 	case errors.Is(err, catalog.ErrLost):
 		return fmt.Errorf("operation %s: %w", o.ID, err)
+	case stopped && !errors.Is(err, catalog.ErrCancelled):
+		// That is this process's or its caller's end, and says nothing of the operation.
+		f.log.InfoContext(ctx, "operation left to the next worker", "operation", o.ID, "kind", o.Kind, "tenant", o.TenantID.String())
+		_ = f.cat.ReleaseOperation(ctx, o) // or its lease runs out
+		return err
 	case errors.Is(err, catalog.ErrCancelled):
 		state, failure = catalog.OperationCancelled, "cancelled"
 	case transient(err) && o.Attempts < maxAttempts:
@@ -202,7 +217,7 @@ func (f *Fleet) ended(ctx context.Context, o catalog.Operation, err error) error
 	if state == catalog.OperationCancelled && o.Kind == catalog.KindOnboard {
 		// Its worker takes back what it made, or leaves that to the next one.
 		if uerr := f.undo(ctx, o, o.Actor); uerr != nil {
-			f.log.WarnContext(ctx, "cancelled onboarding not yet undone", "operation", o.ID, "reason", reason(ctx, uerr))
+			f.log.WarnContext(ctx, "onboarding not yet cancelled", "operation", o.ID, "reason", reason(ctx, uerr))
 		}
 		return err
 	}
@@ -218,7 +233,7 @@ func (f *Fleet) ended(ctx context.Context, o catalog.Operation, err error) error
 }
 
 // transient reports whether another try may do without a person: something was
-// away, or this process is stopping.
+// away, or took too long.
 func transient(err error) bool {
 	for _, passing := range []error{
 		tenantdb.ErrUnavailable, catalog.ErrUnavailable, ErrUnfenced, ErrStore, ErrSessionsLeft,
@@ -237,11 +252,16 @@ func backoff(attempt int) time.Duration {
 	return d/2 + rand.N(d/2) //nolint:gosec // not a secret
 }
 
-// lock has the tenant's lock from here on.
+// lock has the tenant's lock from here on. The connection that holds it may have
+// been lost unnoticed, so it is asked.
 func (a *act) lock(ctx context.Context) (err error) {
-	if a.conn == nil || a.conn.IsClosed() {
-		a.conn, err = a.lockTenant(ctx, a.tenant.Server, a.tenant.ID)
+	if a.conn != nil {
+		if a.conn.Ping(ctx) == nil {
+			return nil
+		}
+		closeConn(ctx, a.conn)
 	}
+	a.conn, err = a.lockTenant(ctx, a.tenant.Server, a.tenant.ID)
 	return err
 }
 
@@ -253,11 +273,26 @@ func (f *Fleet) lockTenant(ctx context.Context, server string, id catalog.Tenant
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.Exec(ctx, lockName, tenantLock(id)); err != nil {
+	if err := lockOn(ctx, conn, tenantLock(id)); err != nil {
 		closeConn(ctx, conn)
-		return nil, fmt.Errorf("lock: %w", translate(ctx, err))
+		return nil, fmt.Errorf("wait for who works on the tenant: %w", err)
 	}
 	return conn, nil
+}
+
+// Who has the lock may be a stopped process whose machine keeps its connection.
+const lockPatience = `set local lock_timeout = '30s'`
+
+// lockOn waits for a lock that is the connection's until it ends, and not for ever:
+// what isn't had by then is tried again, as what was away.
+func lockOn(ctx context.Context, conn *pgx.Conn, name string) error {
+	return translate(ctx, pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, lockPatience); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, lockName, name)
+		return err
+	}))
 }
 
 func tenantLock(id catalog.TenantID) string { return "freehold tenant " + id.String() }

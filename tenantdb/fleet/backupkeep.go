@@ -86,7 +86,9 @@ func expired(list []catalog.Backup, now time.Time) (old []catalog.Backup) {
 // expireBackups removes what isn't kept: of the backups that the catalog has on
 // record, so that another catalog's in the same bucket stay.
 func (f *Fleet) expireBackups(ctx context.Context, now time.Time) error {
-	if err := f.recordBackups(ctx, now.Add(-2*24*time.Hour)); err != nil {
+	// However old: one that isn't on record would be kept for ever, and with it what
+	// a receipt says will go.
+	if err := f.recordBackups(ctx); err != nil {
 		return err
 	}
 	list, err := f.cat.Backups(ctx)
@@ -104,9 +106,9 @@ func (f *Fleet) expireBackups(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// recordBackups records this catalog's backups since a moment that it doesn't know
-// of: whoever made one was killed, or the catalog was restored from an older one.
-func (f *Fleet) recordBackups(ctx context.Context, since time.Time) error {
+// recordBackups records this catalog's backups that it doesn't know of: whoever
+// made one was killed, or the catalog was restored from an older one.
+func (f *Fleet) recordBackups(ctx context.Context) error {
 	stored, err := f.CatalogBackups(ctx)
 	if err != nil {
 		return err
@@ -120,12 +122,15 @@ func (f *Fleet) recordBackups(ctx context.Context, since time.Time) error {
 		return err
 	}
 	for _, b := range stored {
-		if b.MadeAt.Before(since) || slices.ContainsFunc(known, func(k catalog.Backup) bool { return k.Key == b.Key }) {
+		if slices.ContainsFunc(known, func(k catalog.Backup) bool { return k.Key == b.Key }) {
 			continue
 		}
 		header, err := f.readBackup(ctx, b.Key, catalog.ReadDumpHeader)
-		if errors.Is(err, ErrStore) {
+		switch {
+		case errors.Is(err, ErrStore):
 			return err
+		case errors.Is(err, catalog.ErrSealBroken):
+			continue // another keyset's, or never whole: it tells nobody anything
 		}
 		if err == nil && header.Catalog == ours {
 			err = f.cat.AddBackup(ctx, b)

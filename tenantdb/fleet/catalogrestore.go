@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -57,6 +58,7 @@ const (
 	noticeFound       = "found"       // a tenant's database that the backup doesn't know
 	noticeUnnamed     = "unnamed"     // the same, empty and nobody's: it was ready, or of a tenant in its first seconds
 	noticeOperation   = "operation"   // what was under way
+	noticeOperators   = "operators"   // tokens that may have been revoked since
 )
 
 // beyond is how far the clock is set ahead of all that was found: more changes than
@@ -76,7 +78,7 @@ func (f *Fleet) RestoreCatalog(ctx context.Context, o RestoreOptions) (Restored,
 	}
 	f.log.InfoContext(ctx, "catalog restored", "key", r.Backup, "tenants", r.Tenants, "seq", r.Seq, "notes", len(r.Notes))
 	// Those made after the restored one count again for what is kept.
-	if err := f.recordBackups(ctx, time.Time{}); err != nil {
+	if err := f.recordBackups(ctx); err != nil {
 		f.log.WarnContext(ctx, "backups of the catalog not recorded", "reason", reason(ctx, err))
 	}
 	return r, nil
@@ -110,7 +112,11 @@ func (f *Fleet) restoreCatalog(ctx context.Context, o RestoreOptions) (r Restore
 		return r, err
 	}
 	r.Servers, r.Tenants, r.Confirmed = s.servers, s.tenants, s.confirmed
-	r.Notes = append(append(r.Notes, s.notes...), failed...)
+	tokens, err := f.tokensBack(ctx)
+	if err != nil {
+		return r, err
+	}
+	r.Notes = slices.Concat(r.Notes, s.notes, failed, tokens)
 	actor := o.Actor
 	if actor == "" {
 		actor = "unknown"
@@ -149,6 +155,28 @@ func (f *Fleet) interrupted(ctx context.Context) ([]Notice, error) {
 	return []Notice{{
 		Kind: noticeOperation, What: count(len(list), "operation") + " failed, or were under way when the backup was taken",
 		Fix: "freehold operation list --state failed",
+	}}, nil
+}
+
+// tokensBack tells of the operators' tokens that hold again, or still: nothing
+// outside the catalog knows which were revoked since the backup.
+func (f *Fleet) tokensBack(ctx context.Context) ([]Notice, error) {
+	list, err := f.cat.Operators(ctx)
+	if err != nil {
+		return nil, err
+	}
+	holding := 0
+	for _, o := range list {
+		if o.RevokedAt == nil && (o.ExpiresAt == nil || o.ExpiresAt.After(time.Now())) {
+			holding++
+		}
+	}
+	if holding == 0 {
+		return nil, nil
+	}
+	return []Notice{{
+		Kind: noticeOperators, What: count(holding, "operator") + " may call with the token of then, also when it was rotated or revoked since the backup",
+		Fix: "freehold token list",
 	}}, nil
 }
 

@@ -104,6 +104,22 @@ var onboarding = []step{
 	{"activate", func(ctx context.Context, a *act) error { return a.cat.ActivateTenant(ctx, a.tenant.ID) }},
 }
 
+// mayGoOn refuses an onboarding whose tenant was deleted meanwhile. Of one that is
+// there to be served already, only the end has to be written: it can't be cancelled.
+func (a *act) mayGoOn(ctx context.Context) error {
+	if a.op.Kind != catalog.KindOnboard {
+		return nil
+	}
+	switch a.tenant.State {
+	case catalog.Provisioning:
+		return nil
+	case catalog.Deleting, catalog.Deleted:
+		return fmt.Errorf("tenant is %s: %w", a.tenant.State, catalog.ErrConflict)
+	default:
+		return a.cat.IgnoreCancel(ctx, a.op)
+	}
+}
+
 // at makes a step of what a home does, under the tenant's lock.
 func at(do func(*home, context.Context) error) func(context.Context, *act) error {
 	return func(ctx context.Context, a *act) error {

@@ -176,10 +176,40 @@ func destroyRole(ctx context.Context, a *act) error {
 	if err := a.found(ctx, d); err != nil {
 		return err
 	}
-	if err := a.dropRole(ctx, a.conn, a.tenant.ID); err != nil {
+	err = a.dropRole(ctx, a.conn, a.tenant.ID)
+	if state(err) == stateDependent {
+		err = a.stillNeeded(ctx, err)
+	}
+	if err != nil {
 		return err
 	}
 	return a.gone(ctx, whatRole)
+}
+
+// stateDependent is a role that something still refers to.
+const stateDependent = "2BP01"
+
+// stillNeeded is what keeps a role from going: its database, which had another name
+// when it was looked for. Once it has its own again, it goes too.
+func (a *act) stillNeeded(ctx context.Context, err error) error {
+	there, derr := exists(ctx, a.conn, databaseExists, a.tenant.ID)
+	if derr != nil {
+		return derr
+	}
+	if !there {
+		return fmt.Errorf("a database that was renamed, or is another's, has grants for it: name it %s again, or revoke them: %w", a.tenant.Database, err)
+	}
+	// What was noted of the database was that there is none.
+	if err := a.cat.NoteOperation(ctx, a.op, whatDatabase, Destroyed{What: whatDatabase, Name: a.tenant.Database, Count: 1}); err != nil {
+		return err
+	}
+	if err := a.dropDatabase(ctx, a.conn, a.tenant.Server, a.tenant.ID); err != nil {
+		return err
+	}
+	if err := a.gone(ctx, whatDatabase); err != nil {
+		return err
+	}
+	return a.dropRole(ctx, a.conn, a.tenant.ID)
 }
 
 // backupsPrefix is where a tenant's own backups lie, under its prefix.

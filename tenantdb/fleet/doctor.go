@@ -41,7 +41,10 @@ func (f *Fleet) Doctor(ctx context.Context) ([]Finding, error) {
 	if err != nil {
 		return d.findings, fmt.Errorf("doctor: %w", err)
 	}
-	d.creations(tenants)
+	f.dieAt("doctor/read")
+	if err := d.creations(ctx, tenants); err != nil {
+		return d.findings, err
+	}
 	d.schemas(tenants)
 	d.fences(ctx, tenants, away)
 	strays, err := f.cat.Findings(ctx)

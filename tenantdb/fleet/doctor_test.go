@@ -53,3 +53,39 @@ func TestDoctorFindsExposedCatalog(t *testing.T) {
 		t.Errorf("%+v", findings)
 	}
 }
+
+// A change while the doctor looks isn't a catalog that is older than a database, and
+// a tenant that a worker makes isn't half made.
+func TestDoctorWhileThingsChange(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	acme, gone, ahead := b.create("acme"), b.create("gone"), b.create("ahead")
+	rows := b.catalogDB()
+	_, err := rows.Exec(t.Context(), "update tenants set state = 'provisioning' where slug = 'gone'")
+	b.ok(err)
+	_, err = rows.Exec(t.Context(), "insert into operations (id, kind, tenant, actor) values ($1, 'onboard', $2, 'x')", catalog.NewTenantID(), gone.ID)
+	b.ok(err)
+	_, err = b.super(ahead.Database).Exec(t.Context(), "update freehold.tenant_identity set fence = fence + 1000000")
+	b.ok(err)
+	b.fleet.Crash(func(point string) {
+		if point == "doctor/read" {
+			b.ok(b.fleet.Suspend(t.Context(), acme.ID))
+		}
+	})
+	findings, err := b.fleet.Doctor(t.Context())
+	b.ok(err)
+	f := finding(findings, "the catalog is older than the databases of: ")
+	if f == nil || strings.Contains(f.What, "acme") || !strings.Contains(f.What, "ahead") {
+		t.Errorf("%+v", f)
+	}
+	if f := finding(findings, "half made"); f != nil {
+		t.Errorf("%+v", f)
+	}
+	_, err = rows.Exec(t.Context(), "update operations set state = 'failed' where tenant = $1", gone.ID)
+	b.ok(err)
+	findings, err = b.fleet.Doctor(t.Context())
+	b.ok(err)
+	if f := finding(findings, "tenant gone is half made"); f == nil || f.OK {
+		t.Errorf("%+v", findings)
+	}
+}

@@ -50,6 +50,8 @@ func (d *diagnosis) server(ctx context.Context, s catalog.Server) bool {
 		}
 		return false
 	}
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
 	conn, err := d.admin(ctx, s.Name, maintenance)
 	if err != nil {
 		d.bad(at+"can't be reached: "+reason(ctx, err), "check that it runs, and its password: freehold server add "+s.Name+" …")
@@ -58,7 +60,7 @@ func (d *diagnosis) server(ctx context.Context, s catalog.Server) bool {
 	defer closeConn(ctx, conn)
 	found, err := readFacts(ctx, conn)
 	if err != nil {
-		d.bad(at+"can't be read: "+reason(ctx, err), "")
+		d.bad(at+"can't be read: "+reason(ctx, err), "freehold doctor again, or look at that server's log")
 		return false
 	}
 	if err := found.fit(); err != nil {
@@ -143,7 +145,7 @@ func (d *diagnosis) strangers(ctx context.Context, conn *pgx.Conn, s catalog.Ser
 	open, err := openTo(ctx, conn, "public")
 	switch {
 	case err != nil:
-		d.bad("server "+s.Name+": privileges can't be read: "+reason(ctx, err), "")
+		d.bad("server "+s.Name+": privileges can't be read: "+reason(ctx, err), "freehold doctor again, or look at that server's log")
 	case len(open) > 0:
 		d.bad("server "+s.Name+": everybody can connect to "+strings.Join(open, ", "),
 			"as a superuser: "+SuperuserStatement(s.AdminUser, open...))

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -10,12 +11,21 @@ import (
 	"freehold/catalog"
 )
 
-func (d *diagnosis) creations(tenants []catalog.Tenant) {
+// creations finds those that nobody is making any more.
+func (d *diagnosis) creations(ctx context.Context, tenants []catalog.Tenant) error {
 	for _, t := range tenants {
-		if t.State == catalog.Provisioning {
+		if t.State != catalog.Provisioning {
+			continue
+		}
+		one, err := d.cat.Resident(ctx, t.ID)
+		if err != nil && !errors.Is(err, catalog.ErrNotFound) {
+			return fmt.Errorf("doctor: %w", err)
+		}
+		if err == nil && !one.Busy && one.State == string(catalog.Provisioning) {
 			d.bad("tenant "+t.Slug+" is half made", "freehold tenant create "+t.Slug)
 		}
 	}
+	return nil
 }
 
 func (d *diagnosis) schemas(tenants []catalog.Tenant) {
@@ -65,12 +75,25 @@ func (d *diagnosis) fences(ctx context.Context, tenants []catalog.Tenant, awaySe
 		}
 		group.Go(func() error {
 			fence, err := d.readFence(ctx, t)
+			if err == nil && fence <= t.Epoch {
+				return nil
+			}
+			// It may have been changed, moved or deleted since the list was read. The
+			// catalog is written before the fence, so what it says now isn't older.
+			now, nerr := d.cat.Tenant(ctx, t.ID)
+			if errors.Is(nerr, catalog.ErrNotFound) {
+				return nil
+			}
+			if nerr == nil {
+				t.Epoch = now.Epoch
+			}
+			left := nerr == nil && (now.Server != t.Server || now.State == catalog.Deleting || now.State == catalog.Deleted)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
-			case err != nil:
+			case err != nil && !left:
 				away = append(away, t.Slug)
-			case fence > t.Epoch:
+			case err == nil && fence > t.Epoch:
 				ahead = append(ahead, t.Slug)
 			}
 			return nil
@@ -93,6 +116,8 @@ func (d *diagnosis) fences(ctx context.Context, tenants []catalog.Tenant, awaySe
 }
 
 func (d *diagnosis) readFence(ctx context.Context, t catalog.Tenant) (fence int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
 	conn, err := d.owner(ctx, t)
 	if err != nil {
 		return 0, err

@@ -55,6 +55,22 @@ func translate(ctx context.Context, err error) error {
 	return tenantdb.Translate(ctx, err)
 }
 
+// unmigrated is a migration's error in words that can be shown, which decisions can
+// still be made by.
+type unmigrated struct {
+	why    string
+	causes []error
+}
+
+func (e *unmigrated) Error() string { return e.why }
+
+func (e *unmigrated) Unwrap() []error { return e.causes }
+
+// because is err as reason tells it.
+func because(ctx context.Context, err error) error {
+	return &unmigrated{reason(ctx, err), []error{translate(ctx, err), err}}
+}
+
 // storeError keeps of an object store's error that it is one, and the caller's own
 // end: the rest names hosts, buckets and request ids.
 func storeError(ctx context.Context, err error) error {
@@ -86,6 +102,7 @@ const (
 	stateDeadlock     = "40P01"
 	stateDuplicateObj = "42710"
 	stateInUse        = "55006" // a database that somebody is in
+	stateNoDatabase   = "3D000" // also a template
 )
 
 // whyUnreachable says why no connection came about, for the operator who adds the

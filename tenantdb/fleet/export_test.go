@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -14,6 +15,9 @@ func (f *Fleet) Admin(ctx context.Context, server string) (*pgx.Conn, error) {
 // Crash has fn called at every point at which dying differs: the place where a test
 // kills the process.
 func (f *Fleet) Crash(fn func(point string)) { f.crash = fn }
+
+// Patience is how long a change waits for what is away: less than for a person.
+func (f *Fleet) Patience(d time.Duration) { f.patience = d }
 
 // Template is the database that tenants of the newest schema are cloned from.
 func (f *Fleet) Template() string {

@@ -10,18 +10,19 @@ import (
 	"freehold/tenantdb"
 )
 
-// fenceTimeout bounds how long a change waits for the tenant's database.
+// fenceTimeout bounds how long a change waits for the tenant's database: a fleet's
+// patience.
 const fenceTimeout = 5 * time.Second
 
 const raiseFence = `update freehold.tenant_identity set fence = greatest(fence, $1)`
 
 // fence tells the tenant's database the tenant's epoch as the catalog has it, so
-// that whoever decided on an older one is refused there. It tries for fenceTimeout;
+// that whoever decided on an older one is refused there. It tries for the fleet's patience;
 // ErrUnfenced after that.
 func (f *Fleet) fence(ctx context.Context, id catalog.TenantID) error {
 	// The catalog is changed already: that the caller went away must not leave the
 	// change half done.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fenceTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.patience)
 	defer cancel()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		err := f.tryFence(ctx, id)

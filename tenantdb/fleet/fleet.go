@@ -79,6 +79,8 @@ type Fleet struct {
 	worker string
 	beat   time.Duration
 
+	patience time.Duration // fenceTimeout, but in tests
+
 	// crash, when not nil, is called at each point at which dying differs: how
 	// tests kill a worker there.
 	crash func(point string)
@@ -96,6 +98,6 @@ func New(cfg Config) (*Fleet, error) {
 	}
 	return &Fleet{
 		cat: cfg.Catalog, blob: cfg.Blob, set: cfg.Tenant, log: cfg.Logger, latest: latest, dead: cfg.DeadAfter,
-		worker: cfg.Worker, beat: cfg.Heartbeat,
+		worker: cfg.Worker, beat: cfg.Heartbeat, patience: fenceTimeout,
 	}, nil
 }

@@ -97,7 +97,7 @@ func (a attempt) judge(ctx context.Context, err error) (ProofLine, error) {
 	case s == "":
 		return line, translate(ctx, err)
 	default:
-		line.Result = "UNKNOWN: " + reason(ctx, err)
+		line.Result = unknown + reason(ctx, err)
 	}
 	return line, nil
 }

@@ -116,10 +116,21 @@ func (h *home) makeDatabase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = h.conn.Exec(ctx, "create database "+ident(h.name())+
-		" template "+ident(t.name)+" owner "+ident(migrations.RoleOwner)+" allow_connections false")
-	return translate(ctx, err)
+	for try := 1; ; try++ {
+		_, err = h.conn.Exec(ctx, "create database "+ident(h.name())+
+			" template "+ident(t.name)+" owner "+ident(migrations.RoleOwner)+" allow_connections false")
+		// One that the fleet has left behind is dropped, also between two steps.
+		if state(err) != stateNoDatabase || try == templateTries {
+			return translate(ctx, err)
+		}
+		if err := h.ensureTemplate(ctx, h.conn, h.server, t); err != nil {
+			return err
+		}
+	}
 }
+
+// templateTries is how often a clone is tried whose template goes.
+const templateTries = 3
 
 const selectPrivileges = `
 select has_database_privilege($1, $2, 'connect')
@@ -188,7 +199,7 @@ func (h *home) writeIdentity(ctx context.Context) (version int64, err error) {
 	if version < h.schema {
 		result, err := migrations.Apply(ctx, cfg, h.set.UpTo(h.schema))
 		if err != nil {
-			return 0, fmt.Errorf("migrate: %s", reason(ctx, err))
+			return 0, fmt.Errorf("migrate: %w", because(ctx, err))
 		}
 		version = result.To
 	}

@@ -2,11 +2,8 @@ package fleet_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"net/url"
-	"runtime"
-	"strconv"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -22,11 +19,7 @@ import (
 
 func TestMain(m *testing.M) {
 	childMain()
-	// They wait for servers, workers and killed processes more than they work.
-	flag.Parse()
-	if at := flag.Lookup("test.parallel"); at.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		_ = at.Value.Set(strconv.Itoa(3 * runtime.GOMAXPROCS(0)))
-	}
+	pgtest.Patient() // for servers, workers and killed processes
 	// The store's HTTP server keeps a clock for the life of the process, and a
 	// sweeper that sleeps on for up to 10 s after its end.
 	pgtest.MainLeak(m,

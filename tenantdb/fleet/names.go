@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"freehold/catalog"
+	"freehold/tenantdb"
 )
 
 // namesSince is the schema version whose identity row has room for names.
@@ -29,15 +30,21 @@ func writeNames(ctx context.Context, conn *pgx.Conn, t catalog.Tenant, version i
 const namesAtOnce = 200
 
 // NameDatabases tells the databases that were claimed, or are of an older release,
-// whose they are. One that is away is told in the next pass; the error names those.
+// whose they are. Those of a server that is away are told in a later pass; the error
+// names the first of them.
 func (f *Fleet) NameDatabases(ctx context.Context) error {
 	tenants, err := f.cat.Unnamed(ctx, namesSince, namesAtOnce)
 	if err != nil {
 		return fmt.Errorf("name databases: %w", err)
 	}
 	var errs []error
+	away := map[string]bool{} // one that takes no connection is waited for once
 	for _, t := range tenants {
+		if away[t.Server] || ctx.Err() != nil {
+			continue
+		}
 		if err := f.nameDatabase(ctx, t); err != nil {
+			away[t.Server] = errors.Is(err, tenantdb.ErrUnavailable)
 			errs = append(errs, fmt.Errorf("name database: tenant %s: %s", t.Slug, reason(ctx, err)))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,6 +58,10 @@ func TestPause(t *testing.T) {
 	// Two names of one cluster: nothing has to be copied between them.
 	second := b.server()
 	second.Name = "pg-2"
+	if _, err := b.fleet.AddServer(ctx, second); !errors.Is(err, catalog.ErrExists) || !strings.Contains(err.Error(), "pg-1") {
+		t.Errorf("a server twice: %v", err)
+	}
+	second.URL = strings.Replace(second.URL, "127.0.0.1", "localhost", 1)
 	_, err := b.fleet.AddServer(ctx, second)
 	b.ok(err)
 	acme := b.create("acme")
@@ -123,6 +128,7 @@ func TestPausePutsBack(t *testing.T) {
 	b.ok(err)
 	_, err = b.cat.SetState(t.Context(), acme.ID, catalog.Suspended, catalog.Active)
 	b.ok(err)
+	b.fleet.Patience(time.Second)
 	if _, err = b.fleet.Pause(t.Context(), acme.ID); !errors.Is(err, fleet.ErrUnfenced) || !errors.Is(err, tenantdb.ErrUnavailable) {
 		t.Errorf("no database: %v", err)
 	}

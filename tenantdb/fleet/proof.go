@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,8 +17,26 @@ const provenNeighbours = 2
 
 // prove tries, as the new role, what it must not get through with: it connects to
 // its own database and can't to others, and every forbidden grant is refused.
-// ErrNotIsolated says what was wrong.
+// ErrNotIsolated says what was wrong. An attempt that told neither, because a
+// neighbour was dropped under it, is no hole: all are made again, and a server that
+// goes on like that is one that is away.
 func (h *home) prove(ctx context.Context) error {
+	for try := 1; ; try++ {
+		err := h.tryProve(ctx)
+		if !errors.Is(err, errUnproven) || try == proofTries {
+			return err
+		}
+	}
+}
+
+const proofTries = 3
+
+var errUnproven = fmt.Errorf("isolation could not be proven: %w", tenantdb.ErrUnavailable)
+
+// unknown begins the result of an attempt that told nothing.
+const unknown = "UNKNOWN: "
+
+func (h *home) tryProve(ctx context.Context) error {
 	login, err := h.login(ctx)
 	if err != nil {
 		return err
@@ -56,13 +75,21 @@ func (h *home) prove(ctx context.Context) error {
 		}
 		lines = append(lines, line)
 	}
+	var untold []string
 	for _, l := range lines {
-		if !l.OK {
-			wrong = append(wrong, l.Try+": "+l.Result)
+		switch told := l.Try + ": " + l.Result; {
+		case l.OK:
+		case strings.HasPrefix(l.Result, unknown):
+			untold = append(untold, told)
+		default:
+			wrong = append(wrong, told)
 		}
 	}
-	if len(wrong) > 0 {
+	switch {
+	case len(wrong) > 0:
 		return fmt.Errorf("%w: %s", ErrNotIsolated, strings.Join(wrong, "; "))
+	case len(untold) > 0:
+		return fmt.Errorf("%w: %s", errUnproven, strings.Join(untold, "; "))
 	}
 	return nil
 }

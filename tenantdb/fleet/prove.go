@@ -95,7 +95,7 @@ const (
 	otherRole      = `
 select rolname from pg_roles
  where rolname ~ '^t_[0-9a-f]{32}$' and rolname <> $1 and rolcanlogin
- order by oid desc limit 1`
+ order by oid limit 1` // the newest may be of a creation that is being taken back
 )
 
 func (f *Fleet) tenantProof(ctx context.Context, id catalog.TenantID) (*proof, error) {
@@ -178,7 +178,7 @@ func (p *proof) connection(ctx context.Context, database string) ProofLine {
 	case "3D000":
 		line.Result, line.OK = "refused: dropped meanwhile", true
 	default:
-		line.Result = "UNKNOWN: " + reason(ctx, err)
+		line.Result = unknown + reason(ctx, err)
 	}
 	return line
 }

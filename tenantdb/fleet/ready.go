@@ -8,13 +8,16 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"freehold/catalog"
+	"freehold/migrations"
+	"freehold/tenantdb"
 )
 
 // RefillReady sees to it that every active server has as many ready databases as
 // it should, at the fleet's schema version: it goes on with those that a killed
 // pass left, migrates those of another version, drops those that are too many, and
-// makes what is missing while the server has room. The error names the servers
-// where that failed; the next pass tries again.
+// makes what is missing while the server has room. One that can't be made leaves
+// the others to be. The error names servers and databases where that failed; the
+// next pass tries again.
 func (f *Fleet) RefillReady(ctx context.Context) error {
 	servers, err := f.cat.Servers(ctx)
 	if err != nil {
@@ -33,47 +36,79 @@ func (f *Fleet) RefillReady(ctx context.Context) error {
 	var errs []error
 	for _, s := range servers {
 		if err := f.refill(ctx, s, version); err != nil {
-			errs = append(errs, fmt.Errorf("refill ready databases: server %s: %s", s.Name, reason(ctx, err)))
+			errs = append(errs, fmt.Errorf("refill ready databases: server %s: %w", s.Name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// refill's error can be shown.
 func (f *Fleet) refill(ctx context.Context, s catalog.Server, version int64) error {
 	list, err := f.cat.ReadyDatabases(ctx, s.Name)
 	if err != nil {
-		return err
+		return because(ctx, err)
 	}
 	want := s.Ready
-	if s.State != string(catalog.Active) {
+	if s.State != catalog.ServerActive {
 		want = 0
 	}
-	if s.State == "down" || want == 0 && len(list) == 0 {
+	if s.State == catalog.ServerDown {
 		return nil
+	}
+	var errs []error
+	// failed reports whether there is no use in going on with this server.
+	failed := func(r catalog.ReadyDatabase, err error) bool {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("ready database %s: %w", r.ID, because(ctx, err)))
+		}
+		return ctx.Err() != nil || errors.Is(err, errAway) || errors.Is(err, catalog.ErrUnavailable)
 	}
 	kept := 0
 	for _, r := range list {
-		switch {
-		case r.State != "dropping" && kept < want:
+		if r.State != "dropping" && kept < want {
 			kept++
 			err = f.makeReady(ctx, r, version)
-		default:
+		} else {
 			err = f.dropReady(ctx, r)
 		}
-		if err != nil {
-			return err
+		if failed(r, err) {
+			return errors.Join(errs...)
 		}
 	}
-	for ; kept < want && ctx.Err() == nil; kept++ {
+	for range want {
 		r, added, err := f.cat.AddReady(ctx, s.Name, want)
-		if err != nil || !added {
-			return err
+		if err != nil {
+			return errors.Join(append(errs, because(ctx, err))...)
 		}
-		if err := f.makeReady(ctx, r, version); err != nil {
-			return err
+		if !added || failed(r, f.makeReady(ctx, r, version)) {
+			break
 		}
 	}
-	return ctx.Err()
+	return errors.Join(append(errs, ctx.Err())...)
+}
+
+// errAway marks that the server of a ready database couldn't be worked on at all.
+var errAway = errors.New("its server can't be worked on")
+
+// lockReady takes the lock of a ready database and looks what became of it until
+// then: nil without an error when another process was at it, or it was claimed.
+func (f *Fleet) lockReady(ctx context.Context, r catalog.ReadyDatabase) (*pgx.Conn, error) {
+	conn, err := f.lockTenant(ctx, r.Server, r.ID)
+	if errors.Is(err, tenantdb.ErrUnavailable) {
+		err = fmt.Errorf("%w: %w", errAway, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	now, err := f.cat.Resident(ctx, r.ID)
+	if err == nil && now.Ready && now.State == r.State {
+		return conn, nil
+	}
+	closeConn(ctx, conn)
+	if errors.Is(err, catalog.ErrNotFound) {
+		err = nil // dropped
+	}
+	return nil, err
 }
 
 // making are the parts of a ready database, those of an onboarding that need no name.
@@ -85,7 +120,7 @@ var making = []struct {
 	{"role", (*home).makeRole},
 	{"database", (*home).makeDatabase},
 	{"privileges", (*home).setPrivileges},
-	{"identity", func(h *home, ctx context.Context) (err error) { _, err = h.writeIdentity(ctx); return err }},
+	{"identity", identify},
 	{"prefix", (*home).makePrefix},
 	{"proof", (*home).prove},
 }
@@ -96,8 +131,30 @@ func (f *Fleet) makeReady(ctx context.Context, r catalog.ReadyDatabase, version 
 	if r.State == "ready" && r.SchemaVersion == version {
 		return nil
 	}
-	conn, err := f.lockTenant(ctx, r.Server, r.ID)
-	if err != nil {
+	if r.State == "ready" && r.SchemaVersion > version {
+		return f.dropReady(ctx, r) // the fleet went back, and a database doesn't
+	}
+	err := f.tryReady(ctx, r, version)
+	if errors.Is(err, migrations.ErrAhead) {
+		r.State = "making"
+		return f.dropReady(ctx, r)
+	}
+	return err
+}
+
+// identify refuses a database that a newer binary had begun: the catalog must not
+// say that it is at a version that it isn't at.
+func identify(h *home, ctx context.Context) error {
+	version, err := h.writeIdentity(ctx)
+	if err == nil && version != h.schema {
+		err = fmt.Errorf("it is at schema %d: %w", version, migrations.ErrAhead)
+	}
+	return err
+}
+
+func (f *Fleet) tryReady(ctx context.Context, r catalog.ReadyDatabase, version int64) error {
+	conn, err := f.lockReady(ctx, r)
+	if err != nil || conn == nil {
 		return err
 	}
 	defer closeConn(ctx, conn)
@@ -109,10 +166,6 @@ func (f *Fleet) makeReady(ctx context.Context, r catalog.ReadyDatabase, version 
 		// Taken out of reach of claims first: they must not meet a migration.
 		if err := f.cat.SetReady(ctx, r, "ready", "making"); err != nil {
 			return claimedMeanwhile(err)
-		}
-		r.State = "making"
-		if r.SchemaVersion > version {
-			return f.dropReady(ctx, r) // the fleet went back, and a database doesn't
 		}
 	}
 	for _, part := range making {
@@ -140,9 +193,10 @@ func (f *Fleet) dropReady(ctx context.Context, r catalog.ReadyDatabase) error {
 		if err := f.cat.SetReady(ctx, r, r.State, "dropping"); err != nil {
 			return claimedMeanwhile(err)
 		}
+		r.State = "dropping"
 	}
-	conn, err := f.lockTenant(ctx, r.Server, r.ID)
-	if err != nil {
+	conn, err := f.lockReady(ctx, r)
+	if err != nil || conn == nil {
 		return err
 	}
 	defer closeConn(ctx, conn)

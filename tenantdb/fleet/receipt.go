@@ -51,7 +51,7 @@ type SignedReceipt struct {
 }
 
 // VerifyReceipt checks a document's signature and reads it. catalog.ErrSignature
-// when it was changed, or signed with another key.
+// when it was changed, or signed with another key than public, or than it names.
 func VerifyReceipt(document, signature []byte, public ed25519.PublicKey) (Receipt, error) {
 	if len(public) != ed25519.PublicKeySize || !ed25519.Verify(public, document, signature) {
 		return Receipt{}, fmt.Errorf("verify receipt: %w", catalog.ErrSignature)
@@ -59,6 +59,10 @@ func VerifyReceipt(document, signature []byte, public ed25519.PublicKey) (Receip
 	var r Receipt
 	if err := json.Unmarshal(document, &r); err != nil {
 		return Receipt{}, errors.New("verify receipt: signed, and not a receipt")
+	}
+	// Or a platform's own words, signed by somebody else, would name that platform.
+	if !public.Equal(ed25519.PublicKey(r.PublicKey)) {
+		return Receipt{}, fmt.Errorf("verify receipt: it names another key than it was signed with: %w", catalog.ErrSignature)
 	}
 	return r, nil
 }
@@ -163,7 +167,8 @@ func (a *act) remains(ctx context.Context, versioning string) ([]Remains, error)
 	list := []Remains{
 		{What: "WAL archives and base backups of server " + a.tenant.Server,
 			Why: "they hold all databases of the server, and whoever keeps them decides how long"},
-		{What: "logs, and mail that was sent", Why: "they have left the platform; logs hold ids and no content"},
+		{What: "logs, and mail that was sent", Why: "they have left the platform; logs hold ids and no content, and mail" +
+			" lies with its recipient, or, where no mail server is configured, in the data directory's mail/"},
 	}
 	switch versioning {
 	case blob.VersioningEnabled, blob.VersioningSuspended:
@@ -178,7 +183,9 @@ func (a *act) remains(ctx context.Context, versioning string) ([]Remains, error)
 		return nil, err
 	}
 	if ever {
-		until := newest.UTC().AddDate(0, 0, keepDays)
+		// One that began before this tenant was erased may be recorded yet, and each
+		// goes with the first backup behind its last day.
+		until := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, keepDays+1)
 		list = append(list, Remains{What: "backups of the catalog, the newest of " + newest.UTC().Format(time.RFC3339), Until: &until,
 			Why: "they are sealed, hold its slug, name, address and hashes of its keys, and go as newer ones are made"})
 	}

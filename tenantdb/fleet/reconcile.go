@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -70,29 +71,24 @@ type reconciliation struct {
 }
 
 func (r *reconciliation) run(ctx context.Context) (Report, error) {
-	// What exists was registered before it was made: the catalog is read last.
-	if err := r.look(ctx); err != nil {
+	found, err := r.once(ctx)
+	if err != nil {
 		return Report{}, err
 	}
-	if err := r.read(ctx); err != nil {
-		return Report{}, err
-	}
-	r.judge()
-	if missing := r.missing(); len(missing) > 0 {
-		// What is missing may have been made, moved or deleted between the two looks:
-		// only what is missing at two looks in a row is.
-		if err := r.look(ctx); err != nil {
+	if len(found) > 0 {
+		// A thing may have been made, dropped or moved between the look at it and the
+		// reading of the catalog: only what is so twice in a row is.
+		again, err := r.once(ctx)
+		if err != nil {
 			return Report{}, err
 		}
-		if err := r.read(ctx); err != nil {
-			return Report{}, err
+		before := map[[2]string]bool{}
+		for _, f := range found {
+			before[key(f)] = true
 		}
-		for _, again := range r.missing() {
-			if slices.ContainsFunc(missing, func(f catalog.Finding) bool { return f.Kind == again.Kind && f.Object == again.Object }) {
-				r.findings = append(r.findings, again)
-			}
-		}
+		found = slices.DeleteFunc(again, func(f catalog.Finding) bool { return !before[key(f)] })
 	}
+	r.findings = found
 	unseen, names := r.unseen()
 	known, err := r.cat.ReplaceFindings(ctx, r.findings, unseen)
 	if err != nil {
@@ -103,10 +99,28 @@ func (r *reconciliation) run(ctx context.Context) (Report, error) {
 		return report, ctx.Err()
 	}
 	done := func(f catalog.Finding) bool {
-		return slices.ContainsFunc(report.Mended, func(m catalog.Finding) bool { return m.Kind == f.Kind && m.Object == f.Object })
+		return slices.ContainsFunc(report.Mended, func(m catalog.Finding) bool { return key(m) == key(f) })
 	}
 	report.Findings, err = r.cat.ReplaceFindings(ctx, slices.DeleteFunc(r.findings, done), unseen)
 	return report, errors.Join(err, ctx.Err())
+}
+
+// key tells one finding from the others.
+func key(f catalog.Finding) [2]string { return [2]string{f.Kind, f.Object} }
+
+// once looks, reads and judges. What exists was registered before it was made: the
+// catalog is read last.
+func (r *reconciliation) once(ctx context.Context) ([]catalog.Finding, error) {
+	if err := r.look(ctx); err != nil {
+		return nil, err
+	}
+	r.dieAt("reconcile/looked")
+	if err := r.read(ctx); err != nil {
+		return nil, err
+	}
+	r.findings = nil
+	r.judge()
+	return append(r.findings, r.missing()...), nil
 }
 
 // read reads who should be there.
@@ -146,7 +160,11 @@ func (r *reconciliation) judge() {
 			continue
 		}
 		for id, d := range s.databases {
-			if f, stray := r.stray(thingDatabase, s, id, d.mark); stray {
+			mark := d.mark
+			if mark == "" && s.roles[id] != r.ours {
+				mark = s.roles[id] // its role is made before it, and it is marked last
+			}
+			if f, stray := r.stray(thingDatabase, s, id, mark); stray {
 				r.findings = append(r.findings, f)
 				continue
 			}
@@ -163,6 +181,14 @@ func (r *reconciliation) judge() {
 			}
 		}
 	}
+	if len(r.residents) == 0 && len(r.prefixes) > 0 {
+		// Nobody should be told to clear a bucket because the catalog was lost.
+		r.findings = append(r.findings, catalog.Finding{
+			Kind: thingPrefix + "_" + findUnknown, Object: "tenants/", Fix: "freehold catalog restore --list",
+			What: fmt.Sprintf("the object store holds what is of %d tenants, and this catalog knows none", len(r.prefixes)),
+		})
+		return
+	}
 	for id := range r.prefixes {
 		if f, stray := r.strayPrefix(id); stray {
 			r.findings = append(r.findings, f)
@@ -170,7 +196,7 @@ func (r *reconciliation) judge() {
 	}
 	for _, prefix := range r.strange {
 		r.findings = append(r.findings, catalog.Finding{
-			Kind: thingPrefix + "_" + findUnknown, Object: prefix, What: "prefix " + prefix + " is no tenant's",
+			Kind: thingPrefix + "_" + findUnknown, Object: prefix, What: "prefix " + plain(prefix) + " is no tenant's",
 			Fix: "if it is nobody's, remove it from the bucket",
 		})
 	}
@@ -235,6 +261,9 @@ func (r *reconciliation) strayPrefix(id catalog.TenantID) (catalog.Finding, bool
 	}
 	f.Kind, f.Tenant = thingPrefix+"_"+findUnknown, catalog.TenantID{}
 	f.What, f.Fix = "prefix "+prefix+" is of no tenant that this catalog knows", "if it is nobody's, remove it from the bucket"
+	if _, unseen := r.unseen(); len(unseen) > 0 {
+		f.Fix = "look again, with freehold doctor, once these are seen: " + strings.Join(unseen, ", ") + "; its database may be there"
+	}
 	return f, true
 }
 
@@ -281,6 +310,14 @@ func (r *reconciliation) missing() (list []catalog.Finding) {
 		}
 	}
 	return list
+}
+
+// plain is a name that others chose, as a terminal can show it.
+func plain(name string) string {
+	if quoted := strconv.Quote(name); quoted != `"`+name+`"` {
+		return quoted
+	}
+	return name
 }
 
 func absent(thing, server string, one catalog.Resident) catalog.Finding {

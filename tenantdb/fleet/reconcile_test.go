@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"freehold/catalog"
 	"freehold/migrations/pgtest"
@@ -42,6 +43,22 @@ func (y *yard) tenant(slug string) catalog.Tenant {
 	t, _, err := y.fleet.Create(y.Context(), catalog.TenantSpec{Slug: slug})
 	y.ok(err)
 	return t
+}
+
+// tenants makes several, some at once.
+func (y *yard) tenants(slugs ...string) []catalog.Tenant {
+	y.Helper()
+	list := make([]catalog.Tenant, len(slugs))
+	var group errgroup.Group
+	group.SetLimit(4)
+	for i, slug := range slugs {
+		group.Go(func() (err error) {
+			list[i], _, err = y.fleet.Create(y.Context(), catalog.TenantSpec{Slug: slug})
+			return err
+		})
+	}
+	y.ok(group.Wait())
+	return list
 }
 
 func (y *yard) do(conn *pgx.Conn, sql string, args ...any) {
@@ -134,8 +151,9 @@ const all = "database role prefix"
 func TestReconcileFinds(t *testing.T) {
 	t.Parallel()
 	y := setupYard(t)
-	whole := y.tenant("whole")
-	noDatabase, noRole, noPrefix, open, stolen := y.tenant("no-database"), y.tenant("no-role"), y.tenant("no-prefix"), y.tenant("open"), y.tenant("stolen")
+	made := y.tenants("whole", "no-database", "no-role", "no-prefix", "open", "stolen", "unmarked", "others", "busy", "half", "moving")
+	whole, noDatabase, noRole, noPrefix, open, stolen := made[0], made[1], made[2], made[3], made[4], made[5]
+	unmarked, others, busy, half, moving := made[6], made[7], made[8], made[9], made[10]
 	y.do(y.disk, "drop database "+noDatabase.Database+" with (force)")
 	y.do(y.disk, "revoke all on database "+noRole.Database+" from "+noRole.Role)
 	y.do(y.disk, "drop role "+noRole.Role)
@@ -153,14 +171,12 @@ func TestReconcileFinds(t *testing.T) {
 	y.ok(y.blob.CreatePrefix(t.Context(), prefix))
 
 	// Deleted here, and what is left bears no mark, or another catalog's.
-	unmarked, others := y.tenant("unmarked"), y.tenant("others")
 	y.do(y.rows, "update tenants set state = 'deleted', updated_at = now() - interval '1 day' where slug in ('unmarked', 'others')")
 	for _, thing := range []string{"database", "role"} {
 		y.do(y.disk, "comment on "+thing+" "+unmarked.Database+" is null")
 		y.do(y.disk, "comment on "+thing+" "+others.Database+" is 'freehold x'")
 	}
 	// Somebody is at work on these.
-	busy, half, moving := y.tenant("busy"), y.tenant("half"), y.tenant("moving")
 	y.do(y.rows, "update tenants set state = 'deleted', updated_at = now() - interval '1 day' where slug = 'busy'")
 	y.do(y.rows, "insert into operations (id, kind, tenant, actor, run_at) values ($1, 'delete', $2, 'x', now() + interval '1 day')", catalog.NewTenantID(), busy.ID)
 	y.do(y.rows, "update tenants set state = 'provisioning' where slug = 'half'")
@@ -242,7 +258,8 @@ func TestReconcileFinds(t *testing.T) {
 func TestReconcileMends(t *testing.T) {
 	t.Parallel()
 	y := setupYard(t)
-	old, young, locked, foreign, whole := y.tenant("old"), y.tenant("young"), y.tenant("locked"), y.tenant("foreign"), y.tenant("whole")
+	made := y.tenants("old", "young", "locked", "foreign", "whole")
+	old, young, locked, foreign, whole := made[0], made[1], made[2], made[3], made[4]
 	_, err := y.as(old, old.Database) // still connected
 	y.ok(err)
 	y.do(y.rows, "update tenants set state = 'deleted', updated_at = now() where slug <> 'whole'")

@@ -41,6 +41,9 @@ func (f *Fleet) AddServer(ctx context.Context, a ServerAdd) (catalog.Server, err
 	if err != nil {
 		return catalog.Server{}, fmt.Errorf("add server: %w", err)
 	}
+	if err := f.knownElsewise(ctx, spec); err != nil {
+		return catalog.Server{}, fmt.Errorf("add server: %w", err)
+	}
 	cfg, err := spec.AdminConfig(maintenance)
 	if err != nil {
 		return catalog.Server{}, fmt.Errorf("add server: %w", err)
@@ -98,6 +101,21 @@ func (f *Fleet) AddServer(ctx context.Context, a ServerAdd) (catalog.Server, err
 	f.log.InfoContext(ctx, "server added", "server", server.Name, "version", server.Version,
 		"budget", server.Budget, "reserve", server.Reserve)
 	return server, nil
+}
+
+// knownElsewise refuses a server that has a name already: two would share its
+// connections out twice.
+func (f *Fleet) knownElsewise(ctx context.Context, spec catalog.ServerSpec) error {
+	servers, err := f.cat.Servers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range servers {
+		if s.Host == spec.Host && s.Port == spec.Port && s.Name != spec.Name {
+			return fmt.Errorf("%w: this address is server %s", catalog.ErrExists, s.Name)
+		}
+	}
+	return nil
 }
 
 const someExist = `select exists (select oid from pg_database where datname = any($1))`

@@ -37,7 +37,7 @@ func sessions(ctx context.Context, conn *pgx.Conn, role string) (n int, err erro
 // of whoever changes LOGIN, says whether that is still wanted. ErrSessionsLeft when
 // sessions are left, or nobody could look.
 func (f *Fleet) endSessions(ctx context.Context, t catalog.Tenant, decide func(context.Context) error) error {
-	err := f.withLogin(ctx, t, fenceTimeout, func(ctx context.Context, conn *pgx.Conn) error {
+	err := f.withLogin(ctx, t, f.patience, func(ctx context.Context, conn *pgx.Conn) error {
 		if err := awaitSessions(ctx, conn, t.Role, settleTime); err != nil {
 			return err
 		}

@@ -200,6 +200,7 @@ func TestSuspendWhenItsServerIsAway(t *testing.T) {
 	b := setup(t)
 	acme := b.create("acme")
 	back := b.serverAway()
+	b.fleet.Patience(time.Second)
 	err := b.fleet.Suspend(t.Context(), acme.ID)
 	if !errors.Is(err, fleet.ErrUnfenced) || !errors.Is(err, tenantdb.ErrUnavailable) {
 		t.Errorf("suspended: %v", err)

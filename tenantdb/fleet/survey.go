@@ -182,10 +182,12 @@ func (s *survey) server(seen sighting, tenants map[catalog.TenantID]catalog.Tena
 
 // tenant compares a tenant with its database.
 func (s *survey) tenant(ctx context.Context, t catalog.Tenant) {
+	var login, role bool
 	found, conn, err := s.who(ctx, t.Server, t.Database)
 	if err == nil {
+		login, role, err = canLogin(ctx, conn, t.Role)
 		closeConn(ctx, conn)
-		if found.ID != t.ID {
+		if err == nil && found.ID != t.ID {
 			err = tenantdb.ErrForeign
 		}
 	}
@@ -195,6 +197,14 @@ func (s *survey) tenant(ctx context.Context, t catalog.Tenant) {
 		n.Kind, n.What, n.Fix = noticeMissing, "its database does not say that it is this tenant's", "freehold tenant prove "+t.Slug
 	case err != nil:
 		n.Kind, n.What, n.Fix = noticeUnreachable, "its database can't be reached: "+reason(ctx, err), "when it is back: freehold doctor"
+	case !role:
+		s.raise(found.Fence)
+		n.Kind, n.What, n.Fix = noticeMissing, "its role is not on server "+t.Server+": nobody can serve it", "freehold tenant show "+t.Slug
+	case t.State == catalog.Active && !login:
+		// What it was stopped for the catalog has lost: it isn't served by itself again.
+		s.raise(found.Fence)
+		n.Kind, n.What = noticeChanged, "it was suspended, or being deleted, when the catalog was lost: its role can't log in, and it isn't served"
+		n.Fix = "freehold tenant suspend " + t.Slug + ", or freehold tenant resume " + t.Slug
 	case found.Fence > t.Epoch:
 		s.raise(found.Fence)
 		n.Kind, n.What = noticeChanged, "it was changed since the backup: look at its keys, policy and state"

@@ -54,7 +54,7 @@ func (f *Fleet) Resume(ctx context.Context, id catalog.TenantID) error {
 	if t.State != catalog.Suspended && t.State != catalog.Active {
 		return fmt.Errorf("resume tenant: it is %s: %w", t.State, catalog.ErrConflict)
 	}
-	err = f.withLogin(ctx, t, fenceTimeout, func(ctx context.Context, conn *pgx.Conn) error {
+	err = f.withLogin(ctx, t, f.patience, func(ctx context.Context, conn *pgx.Conn) error {
 		if err := allowLogin(ctx, conn, t.Role, true); err != nil {
 			return err
 		}

@@ -71,8 +71,8 @@ func (f *Fleet) ensureTemplate(ctx context.Context, conn *pgx.Conn, server strin
 		return fmt.Errorf("make template: %w", err)
 	}
 	defer closeConn(ctx, lock)
-	if _, err := lock.Exec(ctx, lockName, t.name); err != nil {
-		return fmt.Errorf("make template: lock: %w", translate(ctx, err))
+	if err := lockOn(ctx, lock, t.name); err != nil {
+		return fmt.Errorf("make template: wait for who makes it: %w", err)
 	}
 	sealed, exists, err := templateState(ctx, lock, t)
 	if err != nil || sealed {
@@ -82,6 +82,55 @@ func (f *Fleet) ensureTemplate(ctx context.Context, conn *pgx.Conn, server strin
 		return fmt.Errorf("make template: %w", err)
 	}
 	f.log.InfoContext(ctx, "template made", "server", server, "template", t.name)
+	if err := f.dropTemplates(ctx, lock, t.name); err != nil { // who makes the next one tries again
+		f.log.WarnContext(ctx, "old templates not dropped", "server", server, "reason", reason(ctx, err))
+	}
+	return nil
+}
+
+const selectTemplates = `
+select datname from pg_database
+ where case when datname ~ '^freehold_template_[0-9]{1,18}_[0-9a-f]{12}$' then split_part(datname, '_', 3)::bigint < $1 end
+   and shobj_description(oid, 'pg_database') = $2`
+
+// dropTemplates drops those that this catalog's fleet has left behind: no tenant
+// begins below its floor, but one whose onboarding waited. That is what kept is for.
+// conn is the admin's, on database postgres.
+func (f *Fleet) dropTemplates(ctx context.Context, conn *pgx.Conn, kept string) error {
+	floor, err := f.cat.Floor(ctx)
+	if err != nil {
+		return err
+	}
+	mark, err := f.mark(ctx)
+	if err != nil {
+		return err
+	}
+	old, err := names(ctx, conn, selectTemplates, floor, mark)
+	if err != nil {
+		return err
+	}
+	for _, name := range old {
+		if name == kept {
+			continue
+		}
+		// Whoever makes it has its lock.
+		var locked bool
+		if err := conn.QueryRow(ctx, tryLockName, name).Scan(&locked); err != nil {
+			return translate(ctx, err)
+		}
+		if !locked {
+			continue
+		}
+		for _, sql := range []string{
+			"alter database " + ident(name) + " with is_template false",
+			"drop database if exists " + ident(name) + " with (force)",
+		} {
+			if _, err := conn.Exec(ctx, sql); err != nil {
+				return translate(ctx, err)
+			}
+		}
+		f.log.InfoContext(ctx, "old template dropped", "template", name)
+	}
 	return nil
 }
 
@@ -101,10 +150,15 @@ func (f *Fleet) makeTemplate(ctx context.Context, conn *pgx.Conn, server string,
 			return fmt.Errorf("drop a half-made one: %w", translate(ctx, err))
 		}
 	}
+	mark, err := f.mark(ctx)
+	if err != nil {
+		return err
+	}
 	// From template0: template1 may hold what somebody put there.
 	for _, sql := range []string{
 		"create database " + name + " template template0 encoding 'UTF8' owner " + owner,
 		"revoke all on database " + name + " from public",
+		"comment on database " + name + " is '" + mark + "'",
 	} {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return translate(ctx, err)
@@ -115,7 +169,7 @@ func (f *Fleet) makeTemplate(ctx context.Context, conn *pgx.Conn, server string,
 		return err
 	}
 	if _, err := migrations.Apply(ctx, cfg, t.set); err != nil {
-		return fmt.Errorf("migrate it: %s", reason(ctx, err))
+		return fmt.Errorf("migrate it: %w", because(ctx, err))
 	}
 	_, err = conn.Exec(ctx, "alter database "+name+" with allow_connections false is_template true")
 	return translate(ctx, err)

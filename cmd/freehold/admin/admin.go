@@ -59,6 +59,7 @@ type server struct {
 	fleet   *fleet.Fleet
 	router  *router.Router
 	token   [sha256.Size]byte
+	looks   chan struct{} // held while a token is looked up
 	metrics func() ([]byte, error)
 	log     *slog.Logger
 	node    string
@@ -78,7 +79,7 @@ func New(cfg Config) (*rest.Door, error) {
 	}
 	s := &server{
 		catalog: cfg.Catalog, cache: cfg.Cache, fleet: cfg.Fleet, router: cfg.Router,
-		token: sha256.Sum256([]byte(cfg.Token)), metrics: cfg.Metrics, log: cfg.Logger, node: cfg.NodeName, version: cfg.Version,
+		token: sha256.Sum256([]byte(cfg.Token)), looks: make(chan struct{}, lookUps), metrics: cfg.Metrics, log: cfg.Logger, node: cfg.NodeName, version: cfg.Version,
 	}
 	rest.Mount(d, s.gate, s.routes())
 	return d, nil

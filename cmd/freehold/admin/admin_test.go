@@ -106,7 +106,7 @@ func TestTenants(t *testing.T) {
 	c.Do("POST", "/admin/v1/tenants", `{}`).Refused(400, "invalid_request", "slug")
 	c.Do("POST", "/admin/v1/tenants", `{"slug":"x1","colour":"red"}`).Refused(400, "invalid_request", "colour")
 	c.Do("POST", "/admin/v1/tenants", `{"slug":7}`).Refused(400, "invalid_request", "slug")
-	c.Do("POST", "/admin/v1/tenants", `{"slug":"x1","server":"nowhere"}`).Refused(404, "not_found", "")
+	c.Do("POST", "/admin/v1/tenants", `{"slug":"x1","server":"nowhere"}`).Refused(404, "not_found", "server")
 
 	var tenants list[catalogTenant]
 	for query, want := range map[string]string{
@@ -323,16 +323,22 @@ func TestConfigNamesAllMistakes(t *testing.T) {
 	}
 }
 
-// audited checks that the operators' audit holds these actions of the token's
-// holder, in order, and returns all details.
-func (b *bench) audited(want ...string) string {
+// rows is the catalog's database, which is this test's own. The caller closes it.
+func (b *bench) rows() *pgx.Conn {
 	b.Helper()
-	// The catalog's database is this test's own; its name is in its configuration.
 	u, err := url.Parse(pgtest.SuperURL(b))
 	b.OK(err)
 	u.Path = "/" + b.Database
 	conn, err := pgx.Connect(b.Context(), u.String())
 	b.OK(err)
+	return conn
+}
+
+// audited checks that the operators' audit holds these actions of the token's
+// holder, in order, and returns all details.
+func (b *bench) audited(want ...string) string {
+	b.Helper()
+	conn := b.rows()
 	defer conn.Close(context.WithoutCancel(b.Context()))
 	rows, err := conn.Query(b.Context(), "select action, detail::text from operator_audit where actor = 'admin-token' order by seq")
 	b.OK(err)

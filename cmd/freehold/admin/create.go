@@ -51,10 +51,18 @@ func (s *server) createTenant(ctx context.Context, who operator, r *rest.Request
 	} else {
 		out.Tenant, out.APIKey, err = s.fleet.Create(ctx, spec)
 	}
+	_, unfinished := errors.AsType[*fleet.Unfinished](err)
+	if err == nil || unfinished { // registered, and a worker goes on with it
+		s.audit(ctx, who, r, "tenant.create", out.Tenant.ID, map[string]any{"slug": out.Tenant.Slug, "server": out.Tenant.Server})
+	}
+	if !unfinished && spec.Server != "" && errors.Is(err, catalog.ErrNotFound) {
+		e := *rest.Describe(err)
+		e.Param, e.Message = "server", "No such server."
+		err = &e
+	}
 	if err != nil {
 		return createdTenant{}, false, notMade(err)
 	}
-	s.audit(ctx, who, r, "tenant.create", out.Tenant.ID, map[string]any{"slug": out.Tenant.Slug, "server": out.Tenant.Server})
 	return out, out.Operation != nil, nil
 }
 

@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -92,4 +93,20 @@ func TestCreateTenant_async(t *testing.T) {
 			t.Errorf("step %+v", s)
 		}
 	}
+}
+
+// What is wrong with another object than the tenant is named. A tenant that is
+// registered and not made yet is audited as one that was made.
+func TestCreateTenant_unfinished(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.client.Do(http.MethodPost, "/admin/v1/tenants", `{"slug":"acme","server":"nope"}`).Refused(404, "not_found", "server")
+	conn := b.rows()
+	_, err := conn.Exec(t.Context(), "update servers set port = 1")
+	b.OK(errors.Join(err, conn.Close(t.Context())))
+	status, _, text := b.post(`{"slug":"acme"}`)
+	if status != http.StatusServiceUnavailable || !strings.Contains(text, "Operation ") {
+		t.Errorf("%d %s", status, text)
+	}
+	b.audited("tenant.create")
 }

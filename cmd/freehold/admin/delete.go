@@ -10,17 +10,17 @@ import (
 )
 
 var graceQuery = []rest.Query{{
-	Name: "grace", Type: "string", Summary: "How long it can be taken back, such as 24h; 0 is not at all. A week when left out.",
+	Name: "grace", Type: "string", Summary: "How long it can be taken back, such as 24h or 3d; 0 is not at all. A week when left out.",
 }}
 
 func (s *server) deleteTenant(ctx context.Context, who operator, r *rest.Request) (catalog.Operation, error) {
 	o := fleet.DeleteOptions{Actor: string(who)}
 	if text := r.Query("grace"); text != "" {
-		var err error
-		if o.Grace, err = time.ParseDuration(text); err != nil {
-			return catalog.Operation{}, rest.Bad("grace", "grace must be a duration such as 24h.")
+		if zero, err := time.ParseDuration(text); err == nil && zero == 0 {
+			o.Now = true
+		} else if o.Grace, err = catalog.ParseAge("grace", text); err != nil {
+			return catalog.Operation{}, err
 		}
-		o.Now = o.Grace == 0
 	}
 	t, err := s.catalog.TenantBySlug(ctx, r.Param("slug"))
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"fmt"
 	"net/http"
 	"slices"
 
@@ -45,12 +46,28 @@ func (s *server) gate(ctx context.Context, r *rest.Request, scope string, run fu
 	if subtle.ConstantTimeCompare(given[:], s.token[:]) == 1 {
 		return run(catalog.HolderName)
 	}
-	who, err := s.catalog.AuthenticateOperator(ctx, r.Token)
+	who, err := s.whose(ctx, r.Token)
 	if err != nil {
 		return nil, err
 	}
 	if !allows(who.Role, scope) {
-		return nil, rest.ErrScope
+		refused := *rest.Describe(rest.ErrScope)
+		refused.Message = "This token's role is " + who.Role + "; the route needs " + scope + "."
+		return nil, &refused
 	}
 	return run(operator(who.Name))
+}
+
+// lookUps is how many tokens are looked up at a time. Anybody can make up tokens
+// that need a look-up, and the catalog's few connections serve tenants too.
+const lookUps = 2
+
+func (s *server) whose(ctx context.Context, token string) (catalog.Operator, error) {
+	select {
+	case s.looks <- struct{}{}:
+	case <-ctx.Done():
+		return catalog.Operator{}, fmt.Errorf("look operator up: %w", catalog.ErrUnavailable)
+	}
+	defer func() { <-s.looks }()
+	return s.catalog.AuthenticateOperator(ctx, token)
 }

@@ -50,6 +50,9 @@ func TestEveryRoleOnEveryRoute(t *testing.T) {
 			allowed := strings.Contains(may[role], want)
 			if !allowed {
 				a.Refused(403, "insufficient_scope", "")
+				if !strings.Contains(a.Body, "role is "+role+"; the route needs "+want) {
+					t.Errorf("refused with %s", a.Body)
+				}
 			}
 			if allowed && (a.Status == 401 || a.Status == 403 || a.Status >= 500) {
 				t.Errorf("%s on %s %s: %d %s", role, rt.Method, rt.Path, a.Status, a.Body)

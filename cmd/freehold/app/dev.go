@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -33,11 +34,17 @@ const (
 	devBucket  = "freehold"
 )
 
+// Demo is what Dev makes, and whom it tells.
+type Demo struct {
+	Tenants  int                   // at least acme and globex
+	Out      io.Writer             // gets what a person should know
+	Progress func(done, total int) // of the tenants, from several goroutines; nil: nobody asks
+}
+
 // Dev runs all parts on this machine until ctx ends: a private Postgres, an
-// object store, tenants acme and globex (and more, when tenants > 2) and a node.
-// Data, keys and secrets lie under cfg.DataDir and survive. What a person should
-// know is written to out.
-func Dev(ctx context.Context, cfg Config, version string, tenants int, log *slog.Logger, out io.Writer) (err error) {
+// object store, tenants acme and globex (and more, when demo says so) and a node.
+// Data, keys and secrets lie under cfg.DataDir and survive.
+func Dev(ctx context.Context, cfg Config, version string, demo Demo, log *slog.Logger) (err error) {
 	began := time.Now()
 	if err := cfg.Check(NeedAddresses); err != nil {
 		return err
@@ -66,21 +73,22 @@ func Dev(ctx context.Context, cfg Config, version string, tenants int, log *slog
 	}
 	_, _ = apiLn.Close(), adminLn.Close()
 
-	d := &dev{cfg: cfg, log: log, out: out}
+	d := &dev{cfg: cfg, log: log, out: demo.Out}
 	defer func() { err = errors.Join(err, d.stop(context.WithoutCancel(ctx))) }()
 	if err := d.start(ctx); err != nil {
 		return err
 	}
-	keys, err := d.populate(ctx, tenants)
+	demo.Tenants = max(demo.Tenants, keyedTenants)
+	keys, err := d.populate(ctx, demo)
 	if err != nil {
 		return err
 	}
 	if err := d.writeEnv(keys); err != nil {
 		return err
 	}
-	err = Serve(ctx, d.cfg, version, true, log, func(_, _ net.Addr) { d.greet(time.Since(began)) })
+	err = Serve(ctx, d.cfg, version, true, log, func(_, _ net.Addr) { d.greet(demo.Tenants, time.Since(began)) })
 	if ctx.Err() != nil {
-		fmt.Fprintln(out, "stopping")
+		fmt.Fprintln(d.out, "stopping")
 	}
 	return err
 }
@@ -177,7 +185,7 @@ var devModels = []catalog.Model{
 
 // populate makes what isn't there yet: the built-in engine and its models, the
 // tenants, a key for each of the first two. It returns those keys.
-func (d *dev) populate(ctx context.Context, tenants int) (map[string]string, error) {
+func (d *dev) populate(ctx context.Context, demo Demo) (map[string]string, error) {
 	p, err := Open(ctx, d.cfg, NeedCatalog|NeedS3, d.log)
 	if err != nil {
 		return nil, err
@@ -198,7 +206,7 @@ func (d *dev) populate(ctx context.Context, tenants int) (map[string]string, err
 	if err != nil {
 		return nil, err
 	}
-	made, err := d.tenants(ctx, p, max(tenants, 2))
+	made, err := d.tenants(ctx, p, demo)
 	if err != nil {
 		return nil, err
 	}
@@ -224,19 +232,30 @@ func (d *dev) populate(ctx context.Context, tenants int) (map[string]string, err
 	return keys, nil
 }
 
-// tenantsAtOnce is how many demo tenants are made at a time.
-const tenantsAtOnce = 4
+const (
+	// tenantsAtOnce is how many demo tenants are made at a time.
+	tenantsAtOnce = 4
+	// aFew tenants are made before anybody wonders what takes so long.
+	aFew = 5
+)
 
 // tenants makes those that aren't there yet and returns their keys, in order.
-func (d *dev) tenants(ctx context.Context, p *Platform, n int) ([]string, error) {
-	keys := make([]string, n)
+func (d *dev) tenants(ctx context.Context, p *Platform, demo Demo) ([]string, error) {
+	keys := make([]string, demo.Tenants)
+	progress := demo.Progress
+	if progress == nil || demo.Tenants <= aFew {
+		progress = func(int, int) {}
+	}
+	progress(0, demo.Tenants)
+	var done atomic.Int64
 	var group errgroup.Group
 	group.SetLimit(tenantsAtOnce)
-	for i := range n {
+	for i := range demo.Tenants {
 		group.Go(func() (err error) {
 			if keys[i], err = d.tenant(ctx, p, devTenant(i)); err != nil {
 				return fmt.Errorf("tenant %s: %w", devTenant(i), err)
 			}
+			progress(int(done.Add(1)), demo.Tenants)
 			return nil
 		})
 	}

@@ -76,6 +76,8 @@ func (m Mail) open() (*mail.Sender, error) {
 	return mail.Open(mail.Config{URL: m.URL, Password: password, From: m.From})
 }
 
+const mailChore = "mail"
+
 // mailWork is the sending of mail, or nothing where no way for it is set.
 func mailWork(p *Platform, cfg Config, log *slog.Logger) ([]queue.Periodic, error) {
 	if cfg.Mail.URL == "" {
@@ -91,7 +93,7 @@ func mailWork(p *Platform, cfg Config, log *slog.Logger) ([]queue.Periodic, erro
 	}
 	d := &mail.Delivery{Catalog: p.Catalog, Sender: sender, BaseURL: cfg.baseURL(), Logger: log}
 	return []queue.Periodic{
-		{Name: "mail", Every: 15 * time.Second, RunAtStart: true, Timeout: 3 * time.Minute, Run: d.Deliver},
+		{Name: mailChore, Every: 15 * time.Second, RunAtStart: true, Timeout: 3 * time.Minute, Run: d.Deliver},
 	}, nil
 }
 

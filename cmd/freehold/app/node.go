@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -76,11 +77,10 @@ func newNode(p *Platform, cfg Config, version, token string, tr *tracing, log *s
 	if err != nil {
 		return nil, fmt.Errorf("%w:\n%w", ErrConfig, err)
 	}
-	host, err := os.Hostname()
+	name, err := processName()
 	if err != nil {
-		return nil, fmt.Errorf("node name: %w", err)
+		return nil, err
 	}
-	name := fmt.Sprintf("%s/%d", host, os.Getpid())
 	said := &health{}
 	cache := catalog.NewCache(p.Catalog, catalog.CacheConfig{
 		NodeName: name, Version: version, StaleServe: set.staleServe, Logger: log, Health: said.text,
@@ -130,6 +130,15 @@ func newNode(p *Platform, cfg Config, version, token string, tr *tracing, log *s
 		}
 	}
 	return n, nil
+}
+
+// processName is how a process is listed.
+func processName() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("node name: %w", err)
+	}
+	return fmt.Sprintf("%s/%d", host, os.Getpid()), nil
 }
 
 // statementTime is how long a user's own statements may take, beyond the waits
@@ -191,7 +200,7 @@ func (n *node) stop(w *background, stopParts context.CancelFunc) error {
 }
 
 // Work runs the workers alone until ctx ends.
-func Work(ctx context.Context, cfg Config, log *slog.Logger) error {
+func Work(ctx context.Context, cfg Config, version string, log *slog.Logger) error {
 	if err := cfg.Check(NeedCatalog | NeedS3 | NeedMail); err != nil {
 		return err
 	}
@@ -200,8 +209,15 @@ func Work(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	defer p.Close()
+	name, err := processName()
+	if err != nil {
+		return err
+	}
 	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var listed sync.WaitGroup
+	defer listed.Wait()
 	defer stop()
+	listed.Go(func() { p.Catalog.Attend(parts, "worker "+name, version) })
 	w, err := startWorkers(parts, p, cfg, log)
 	if err != nil {
 		return err

@@ -29,6 +29,13 @@ func startWorkers(ctx context.Context, p *Platform, cfg Config, log *slog.Logger
 	for i := range periodic {
 		periodic[i].Run = recorded(p.Catalog, periodic[i].Name, periodic[i].Run)
 	}
+	if len(post) == 0 {
+		// It may have been done before: nobody should miss it. A process that does it
+		// writes it down again.
+		if err := p.Catalog.ForgetChore(ctx, mailChore); err != nil {
+			return nil, err
+		}
+	}
 	q, err := queue.New(p.Catalog, queue.Config{
 		Logger: log, StopSoft: drainTime / 2, StopHard: drainTime / 2, Periodic: periodic,
 	})
@@ -63,19 +70,31 @@ func chores(p *Platform) []queue.Periodic {
 const recordTime = 5 * time.Second
 
 // recorded has the catalog know how each run ended, so that status tells of a chore
-// that fails or isn't done.
+// that fails, takes too long or isn't done.
 func recorded(cat *catalog.Catalog, name string, run func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		err := run(ctx)
-		if ctx.Err() != nil {
-			return err // stopped, not failed
-		}
-		ctx, cancel := context.WithTimeout(ctx, recordTime)
-		defer cancel()
-		if err != nil {
-			return errors.Join(err, cat.ChoreFailed(ctx, name, err.Error()))
-		}
-		return cat.ChoreDone(ctx, name)
+	return func(ctx context.Context) (err error) {
+		panicked := true
+		defer func() {
+			if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+				return // stopped, not failed
+			}
+			late := errors.Is(ctx.Err(), context.DeadlineExceeded)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+			defer cancel()
+			switch {
+			case panicked: // goes on; its log has it
+				_ = cat.ChoreFailed(ctx, name, "it panicked: see the worker's log")
+			case err != nil && late:
+				err = errors.Join(err, cat.ChoreFailed(ctx, name, "not done in its time: "+err.Error()))
+			case err != nil:
+				err = errors.Join(err, cat.ChoreFailed(ctx, name, err.Error()))
+			default:
+				err = cat.ChoreDone(ctx, name)
+			}
+		}()
+		err = run(ctx)
+		panicked = false
+		return err
 	}
 }
 

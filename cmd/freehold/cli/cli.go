@@ -187,6 +187,33 @@ func named(what, name string, err error) error {
 	return fmt.Errorf("%s %s: %w", what, name, err)
 }
 
+// stands reports whether a change was made, also when its error says that the
+// tenant's database could not be told or sessions are left.
+func stands(err error) bool {
+	return err == nil || errors.Is(err, fleet.ErrUnfenced) || errors.Is(err, fleet.ErrSessionsLeft)
+}
+
+// again says of a change that stands, and isn't everywhere yet, how it gets there.
+func again(err error) error {
+	if err != nil && stands(err) {
+		return fmt.Errorf("%w; run this again when it answers", err)
+	}
+	return err
+}
+
+// hinted says of a conflict which command leads out of the tenant's state.
+func hinted(t catalog.Tenant, err error) error {
+	next := map[catalog.State]string{
+		catalog.Deleting:     "freehold tenant undelete",
+		catalog.Suspended:    "freehold tenant resume",
+		catalog.Provisioning: "freehold operation list --tenant",
+	}[t.State]
+	if next == "" || !errors.Is(err, catalog.ErrConflict) {
+		return err
+	}
+	return fmt.Errorf("%w: %s %s", err, next, t.Slug)
+}
+
 // audit records what the operator at this terminal did.
 func audit(ctx context.Context, p *app.Platform, action string, id catalog.TenantID, detail map[string]any) error {
 	return p.Catalog.AppendAudit(ctx, actor(), action, id, detail)

@@ -79,6 +79,9 @@ func TestMistakes(t *testing.T) { //nolint:paralleltest // the environment is th
 		{"operation cancel nope", 2, "bad configuration:\nFREEHOLD_S3_BUCKET is not set…"},
 		{"tenant create acme", 2, "bad configuration:\nFREEHOLD_S3_BUCKET is not set…"},
 		{"tenant psql nope", 1, "tenant nope: not found"},
+		{"tenant delete nope --grace 7x", 2, "usage: invalid argument \"7x\" for \"--grace\" flag: want a time such as 90m, 12h or 30d"},
+		{"tenant delete nope --grace 7d", 1, "tenant nope: not found"},
+		{"tenant receipt nope --verify file", 2, "usage: give --verify FILE…"},
 		{"key revoke nope k", 1, "tenant nope: not found"},
 		{"config set nope pii_mode", 2, "usage: \"pii_mode\" is not NAME=VALUE…"},
 		{"config set nope concurrent_request_limit=x", 2, "usage: concurrent_request_limit: want a whole number"},
@@ -120,6 +123,9 @@ func TestJSON(t *testing.T) { //nolint:paralleltest // the environment is the pr
 		out, err := b.run("sk-hunter2", 0, append(strings.Fields(args), "-o", "json")...)
 		if !json.Valid([]byte(out)) || err != "" {
 			t.Errorf("%s: got %q and %q", args, out, err)
+		}
+		if strings.Contains(out, "null") {
+			t.Errorf("%s: a list is null: %s", args, out)
 		}
 		if strings.Contains(out, "hunter2") {
 			t.Errorf("%s: the key is told", args)

@@ -2,11 +2,13 @@ package cli
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
 	"freehold/catalog"
 	"freehold/cmd/freehold/app"
+	"freehold/tenantdb/fleet"
 )
 
 func (e *env) tenantCreate() *cobra.Command {
@@ -31,12 +33,13 @@ func (e *env) tenantCreate() *cobra.Command {
 			} else {
 				made.Tenant, made.Token, err = p.Fleet.Create(ctx, spec)
 			}
+			t := made.Tenant
+			if _, unfinished := errors.AsType[*fleet.Unfinished](err); unfinished {
+				// It is registered, and a worker goes on with it.
+				err = errors.Join(err, audit(ctx, p, "tenant.create", t.ID, map[string]any{"slug": t.Slug}))
+			}
 			if err != nil {
 				return createFailed(spec, err)
-			}
-			t := made.Tenant
-			if err := audit(ctx, p, "tenant.create", t.ID, map[string]any{"slug": t.Slug}); err != nil {
-				return err
 			}
 			value := map[string]any{"tenant": t, "api_key": made.Token}
 			rows := [][]string{
@@ -47,7 +50,9 @@ func (e *env) tenantCreate() *cobra.Command {
 				value["operation"] = made.Operation
 				rows = append(rows, []string{"operation", made.Operation.ID + "  (freehold operation show " + made.Operation.ID + " --wait)"})
 			}
-			return e.show(value, table{rows: rows})
+			// The key is shown whatever comes after it: nobody can show it again.
+			shown := e.show(value, table{rows: rows})
+			return errors.Join(shown, audit(ctx, p, "tenant.create", t.ID, map[string]any{"slug": t.Slug}))
 		}),
 	}
 	f := c.Flags()

@@ -23,8 +23,7 @@ import (
 )
 
 func (e *env) tenantDelete() *cobra.Command {
-	o := fleet.DeleteOptions{}
-	yes := false
+	o, grace, yes := fleet.DeleteOptions{}, span(fleet.DefaultGrace), false
 	c := &cobra.Command{
 		Use: "delete SLUG", Short: "Stop serving a tenant now, and destroy all of it when its grace is over", Args: usageArgs(cobra.ExactArgs(1)),
 		Long: `Stop serving a tenant now, and destroy all of it when its grace is over.
@@ -32,15 +31,12 @@ func (e *env) tenantDelete() *cobra.Command {
 Until then "tenant undelete" takes it back. After it, database, role, objects,
 backups, keys and secrets are gone, and "tenant receipt" says so. Again, with a
 shorter --grace, it brings that moment forward. With --now there is no grace.`,
-		Example: "  freehold tenant delete acme --grace 24h",
+		Example: "  freehold tenant delete acme --grace 3d",
 		RunE: func(c *cobra.Command, args []string) error {
 			if o.Now && c.Flags().Changed("grace") {
 				return fmt.Errorf("%w: --grace or --now, not both", errUsage)
 			}
-			// No grace at all is said as --now, which asks.
-			if c.Flags().Changed("grace") && o.Grace <= 0 {
-				return fmt.Errorf("%w: --grace is more than 0 (or say --now)", errUsage)
-			}
+			o.Grace = time.Duration(grace)
 			need := app.NeedCatalog
 			if o.Now {
 				need |= app.NeedS3
@@ -54,7 +50,7 @@ shorter --grace, it brings that moment forward. With --now there is no grace.`,
 			return e.deleteTenant(c.Context(), p, args[0], o, yes)
 		},
 	}
-	c.Flags().DurationVar(&o.Grace, "grace", fleet.DefaultGrace, "how long it can be taken back")
+	c.Flags().Var(&grace, "grace", "how long it can be taken back: 90m, 12h, 30d; none is said as --now, which asks")
 	c.Flags().BoolVar(&o.Now, "now", false, "destroy it here and now; asks for the slug once more")
 	c.Flags().BoolVar(&yes, "yes", false, "don't ask")
 	return c
@@ -71,17 +67,16 @@ func (e *env) deleteTenant(ctx context.Context, p *app.Platform, slug string, o 
 		}
 	}
 	op, err := p.Fleet.Delete(ctx, t.ID, o)
-	stands := err == nil || errors.Is(err, fleet.ErrUnfenced) || errors.Is(err, fleet.ErrSessionsLeft)
-	if !stands {
-		return named("tenant", t.Slug, err)
+	if stands(err) {
+		detail := map[string]any{"slug": t.Slug, "operation": op.ID, "run_at": op.RunAt.UTC()}
+		err = errors.Join(err, audit(ctx, p, "tenant.delete", t.ID, detail))
 	}
-	detail := map[string]any{"slug": t.Slug, "operation": op.ID, "run_at": op.RunAt.UTC()}
-	if err = errors.Join(err, audit(ctx, p, "tenant.delete", t.ID, detail)); err != nil {
-		return named("tenant", t.Slug, err)
+	if err != nil {
+		return named("tenant", t.Slug, again(err))
 	}
 	if o.Now {
 		if op, err = e.finish(ctx, p, op); err != nil {
-			return named("tenant", t.Slug, fmt.Errorf("%w; its deletion is operation %s", err, op.ID))
+			return named("tenant", t.Slug, fmt.Errorf("%w: freehold operation show %s", err, op.ID))
 		}
 	}
 	if e.output == "json" {
@@ -104,6 +99,9 @@ func (e *env) confirm(slug string) error {
 	line, err := bufio.NewReader(io.LimitReader(e.stdin, 1<<10)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the answer: %w", err)
+	}
+	if !strings.HasSuffix(line, "\n") {
+		sayTo(e.err, "") // nobody typed: what follows begins a line
 	}
 	if strings.TrimSpace(line) != slug {
 		return errors.New("that is not its slug: nothing was done (scripts say --yes)")
@@ -133,7 +131,7 @@ func (e *env) tenantUndelete() *cobra.Command {
 				return err
 			}
 			if err := p.Fleet.Undelete(ctx, t.ID); err != nil {
-				return named("tenant", t.Slug, err)
+				return named("tenant", t.Slug, hinted(t, err))
 			}
 			if err := audit(ctx, p, "tenant.undelete", t.ID, map[string]any{"slug": t.Slug}); err != nil {
 				return err
@@ -160,8 +158,11 @@ With -o json it is signed: who has that file can verify it with --verify, and
 with the master key at hand also learns whether this platform signed it.`,
 		Example: "  freehold tenant receipt acme -o json > acme.receipt\n  freehold tenant receipt --verify acme.receipt",
 		Args: func(c *cobra.Command, args []string) error {
+			if file != "" && len(args) > 0 {
+				return fmt.Errorf("%w: give --verify FILE, or whose receipt to show", errUsage)
+			}
 			if file != "" {
-				return usageArgs(cobra.NoArgs)(c, args)
+				return nil
 			}
 			return usageArgs(cobra.ExactArgs(1))(c, args)
 		},

@@ -57,18 +57,19 @@ func (e *env) doctor(ctx context.Context, p *app.Platform, store *fleet.Finding)
 	if store != nil {
 		findings = append(findings, *store)
 	}
-	findings = append(findings, reconciled(report)...)
-	tab := table{}
-	bad := 0
+	findings = append(findings, reconciled(report, store != nil && store.OK)...)
+	lines, bad := table{}, 0
 	for _, f := range findings {
-		mark := "ok"
+		mark, text := "ok", f.What
 		if !f.OK {
-			mark = "BAD"
-			bad++
+			mark, bad = "BAD", bad+1
 		}
-		tab.add(mark, f.What, f.Fix)
+		if f.Fix != "" {
+			text += " → " + f.Fix
+		}
+		lines.add(mark, text)
 	}
-	if err := e.show(findings, tab); err != nil {
+	if err := e.show(findings, lines); err != nil {
 		return err
 	}
 	if bad > 0 {
@@ -79,7 +80,7 @@ func (e *env) doctor(ctx context.Context, p *app.Platform, store *fleet.Finding)
 
 // reconciled tells what a reconciliation did, and where it couldn't look; what it
 // found the doctor tells.
-func reconciled(r fleet.Report) (list []fleet.Finding) {
+func reconciled(r fleet.Report, store bool) (list []fleet.Finding) {
 	for _, f := range r.Mended {
 		list = append(list, fleet.Finding{OK: true, What: f.What + ": removed"})
 	}
@@ -87,7 +88,11 @@ func reconciled(r fleet.Report) (list []fleet.Finding) {
 		list = append(list, fleet.Finding{What: name + " could not be compared with the catalog", Fix: "see above, then freehold doctor again"})
 	}
 	if len(r.Findings)+len(r.Unseen) == 0 {
-		list = append(list, fleet.Finding{OK: true, What: "servers and object store agree with the catalog"})
+		what := "servers agree with the catalog; no object store was looked at"
+		if store {
+			what = "servers and object store agree with the catalog"
+		}
+		list = append(list, fleet.Finding{OK: true, What: what})
 	}
 	return list
 }

@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +22,7 @@ func (e *env) keyCmd() *cobra.Command {
 func (e *env) keyCreate() *cobra.Command {
 	var (
 		spec    catalog.KeySpec
-		expires time.Duration
+		expires span
 	)
 	c := &cobra.Command{
 		Use: "create TENANT", Short: "Make a key; it is shown once", Args: usageArgs(cobra.ExactArgs(1)),
@@ -32,30 +31,23 @@ func (e *env) keyCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if expires < 0 {
-				return fmt.Errorf("%w: --expires-in is not negative", errUsage)
-			}
-			if expires > 0 {
-				at := time.Now().Add(expires)
-				spec.ExpiresAt = &at
-			}
+			spec.ExpiresAt = expires.fromNow()
 			k, token, err := p.Catalog.CreateKey(ctx, t.ID, spec)
 			if err != nil {
 				return err
 			}
-			if err := audit(ctx, p, "key.create", t.ID, map[string]any{"key": k.ID, "scopes": k.Scopes}); err != nil {
-				return err
-			}
-			return e.show(map[string]any{"key": k, "token": token}, table{rows: [][]string{
+			// The key is shown whatever comes after it: nobody can show it again.
+			shown := e.show(map[string]any{"key": k, "token": token}, table{rows: [][]string{
 				{"key", k.ID}, {"scopes", strings.Join(k.Scopes, ",")}, {"expires", momentOr(k.ExpiresAt, "never")},
 				{"token", token + "  (shown once)"},
 			}})
+			return errors.Join(shown, audit(ctx, p, "key.create", t.ID, map[string]any{"key": k.ID, "scopes": k.Scopes}))
 		}),
 	}
 	f := c.Flags()
 	f.StringSliceVar(&spec.Scopes, "scope", []string{catalog.ScopeAll}, "scopes, by comma")
 	f.StringVar(&spec.Name, "name", "", "what it is for")
-	f.DurationVar(&expires, "expires-in", 0, "for how long it holds, as 720h (default: for good)")
+	f.Var(&expires, "expires-in", "for how long it holds, as 12h or 30d (default: for good)")
 	return c
 }
 
@@ -88,11 +80,14 @@ func (e *env) keyRevoke() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := p.Fleet.RevokeKey(ctx, t.ID, args[1]); err != nil {
-				return named("key", args[1], err)
+			err = p.Fleet.RevokeKey(ctx, t.ID, args[1])
+			if stands(err) {
+				err = errors.Join(err, audit(ctx, p, "key.revoke", t.ID, map[string]any{"key": args[1]}))
 			}
-			e.say("revoked %s", args[1])
-			return audit(ctx, p, "key.revoke", t.ID, map[string]any{"key": args[1]})
+			if err != nil {
+				return named("key", args[1], again(err))
+			}
+			return e.show(map[string]any{"key": args[1], "revoked": true}, table{rows: [][]string{{"revoked " + args[1]}}})
 		}),
 	}
 }
@@ -127,11 +122,11 @@ func (e *env) configCmd() *cobra.Command {
 				return err
 			}
 			c, err := p.Fleet.PatchConfig(ctx, t.ID, patch)
-			if err != nil {
-				return err
+			if stands(err) {
+				err = errors.Join(err, audit(ctx, p, "config.set", t.ID, map[string]any{"names": names}))
 			}
-			if err := audit(ctx, p, "config.set", t.ID, map[string]any{"names": names}); err != nil {
-				return err
+			if err != nil {
+				return again(err)
 			}
 			return e.showConfig(c)
 		}),

@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"freehold/catalog"
 	"freehold/cmd/freehold/app"
@@ -28,17 +25,23 @@ func (e *env) keysetRotate() *cobra.Command {
 		Use: "rotate", Short: "Replace the master key and seal everything anew, while requests run", Args: usageArgs(cobra.NoArgs),
 		Long: `Replace the master key and seal everything anew, while requests run.
 
-A new key comes into the file of --master-key-file. Nodes that read the same file
-learn it by themselves; to those on other machines the file has to be copied, and
-this command says to which, ends with status 3, and goes on where it was when it is
-run again. So it does when it was killed. Old keys stay in the file: old backups are
+A new key comes into the file of --master-key-file. Nodes and workers that read the
+same file learn it by themselves; to those on other machines the file has to be
+copied, and this command says to which, ends with status 3, and goes on where it was
+when it is run again: once until they know the new key, and once until they seal
+with it. So it does when it was killed. Old keys stay in the file: old backups are
 sealed with them. Keep a copy of the new file elsewhere.`,
 		RunE: e.with(func(ctx context.Context, p *app.Platform, _ []string) error {
 			if o.Wait <= 0 {
 				return fmt.Errorf("%w: --wait is more than nothing", errUsage)
 			}
-			o.Progress = e.bar("resealing")
+			b := e.bar()
+			o.Progress = func(done, total int) { b.draw("resealing", done, total) }
 			r, err := p.Catalog.RotateKeyset(ctx, actor(), o)
+			b.end()
+			if r.Unreadable == nil {
+				r.Unreadable = []string{}
+			}
 			if behind, ok := errors.AsType[*catalog.NodesBehind](err); ok {
 				return errors.Join(e.showRotation(r), fmt.Errorf("%w: %w: copy %s to them and run this again",
 					fleet.ErrPartial, behind, e.cfg.MasterKeyFile))
@@ -64,21 +67,4 @@ func (e *env) showRotation(r catalog.Rotation) error {
 	return e.show(r, table{rows: [][]string{
 		{"old key", strconv.FormatInt(r.Old, 10)}, {"new key", strconv.FormatInt(r.New, 10)}, {"resealed", strconv.Itoa(r.Resealed)},
 	}})
-}
-
-// bar draws progress on stderr, and only at a terminal.
-func (e *env) bar(what string) func(done, total int) {
-	f, ok := e.err.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return nil
-	}
-	var bar *progressbar.ProgressBar
-	return func(done, total int) {
-		if bar == nil {
-			bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what),
-				progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
-		}
-		bar.ChangeMax(total)
-		_ = bar.Set(done) // a bar that can't be drawn harms nobody
-	}
 }

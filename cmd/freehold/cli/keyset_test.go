@@ -29,6 +29,9 @@ func TestKeysetRotate(t *testing.T) { //nolint:paralleltest // the environment i
 	}
 	var first, second catalog.Rotation
 	b.into(&first, "keyset", "rotate")
+	if first.Unreadable == nil {
+		t.Error("a list is null")
+	}
 	if first.New == 0 || first.Old == first.New || first.Resealed != 1 {
 		t.Errorf("rotated %+v", first)
 	}

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"freehold/catalog"
 	"freehold/cmd/freehold/app"
@@ -25,8 +22,10 @@ func (e *env) migrateCmd() *cobra.Command {
 			if o.Parallel < 1 {
 				return fmt.Errorf("%w: --parallel is at least 1", errUsage)
 			}
-			o.Progress = e.progress()
+			b := e.bar()
+			o.Progress = func(done, failed, total int) { b.draw("migrating", done+failed, total) }
 			results, err := p.Fleet.MigrateAll(ctx, o)
+			b.end()
 			if err != nil && !errors.Is(err, fleet.ErrPartial) {
 				if o.Tenant != "" {
 					return named("tenant", o.Tenant, err)
@@ -44,22 +43,6 @@ func (e *env) migrateCmd() *cobra.Command {
 		RunE: e.with(func(ctx context.Context, p *app.Platform, _ []string) error { return e.migrateStatus(ctx, p) }),
 	}
 	return group("migrate", "Schema of the tenants' databases", up, status)
-}
-
-// progress draws a bar on stderr, and only at a terminal.
-func (e *env) progress() func(done, failed, total int) {
-	f, ok := e.err.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return nil
-	}
-	var bar *progressbar.ProgressBar
-	return func(done, failed, total int) {
-		if bar == nil {
-			bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription("migrating"),
-				progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
-		}
-		_ = bar.Set(done + failed) // a bar that can't be drawn harms nobody
-	}
 }
 
 func (e *env) showMigration(results []fleet.MigrateResult) error {

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"freehold/catalog"
 	"freehold/cmd/freehold/app"
@@ -119,12 +117,12 @@ const (
 // follow reads an operation again and again until it has ended, or waits for a time
 // that is far ahead, and draws how far it is on stderr, at a terminal only.
 func (e *env) follow(ctx context.Context, p *app.Platform, o catalog.Operation) (catalog.Operation, error) {
-	draw, end := e.steps()
-	defer end()
+	b := e.bar(progressbar.OptionSetPredictTime(false)) // steps last as long as they please
+	defer b.end()
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
 	for {
-		draw(o)
+		drawSteps(b, o)
 		ended := o.State != catalog.OperationWaiting && o.State != catalog.OperationRunning
 		if ended || o.State == catalog.OperationWaiting && time.Until(o.RunAt) > soon {
 			return o, nil
@@ -141,36 +139,18 @@ func (e *env) follow(ctx context.Context, p *app.Platform, o catalog.Operation) 
 	}
 }
 
-// steps draws an operation's steps as a bar.
-func (e *env) steps() (draw func(catalog.Operation), end func()) {
-	f, ok := e.err.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return func(catalog.Operation) {}, func() {}
-	}
-	var bar *progressbar.ProgressBar
-	draw = func(o catalog.Operation) {
-		if bar == nil {
-			bar = progressbar.NewOptions(max(1, len(o.Steps)), progressbar.OptionSetWriter(f), progressbar.OptionShowCount(),
-				progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(false))
-		}
-		done, at := 0, o.State
-		for _, s := range o.Steps {
-			switch s.State {
-			case "done":
-				done++
-			case "running":
-				at = s.Name
-			}
-		}
-		// A bar that can't be drawn harms nobody.
-		bar.Describe(o.Kind + " " + o.Tenant + ": " + at)
-		_ = bar.Set(done)
-	}
-	return draw, func() {
-		if bar != nil {
-			_ = bar.Clear()
+// drawSteps shows an operation's steps as a bar.
+func drawSteps(b *bar, o catalog.Operation) {
+	done, at := 0, o.State
+	for _, s := range o.Steps {
+		switch s.State {
+		case "done":
+			done++
+		case "running":
+			at = s.Name
 		}
 	}
+	b.draw(o.Kind+" "+o.Tenant+": "+at, done, len(o.Steps))
 }
 
 func (e *env) showOperation(o catalog.Operation) error {

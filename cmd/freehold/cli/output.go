@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -22,14 +23,31 @@ func (e *env) show(value any, t table) error {
 	if e.output == "json" {
 		return e.json(value)
 	}
-	w := tabwriter.NewWriter(e.out, 0, 8, 2, ' ', 0)
+	for _, line := range t.lines() {
+		if _, err := fmt.Fprintln(e.out, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lines is the table, aligned. No line ends in blanks: a terminal would break it
+// where nothing is.
+func (t *table) lines() []string {
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	if len(t.head) > 0 {
 		fmt.Fprintln(w, strings.ToUpper(strings.Join(t.head, "\t")))
 	}
 	for _, r := range t.rows {
 		fmt.Fprintln(w, strings.Join(r, "\t"))
 	}
-	return w.Flush()
+	_ = w.Flush() // into memory
+	var list []string
+	for line := range strings.Lines(b.String()) {
+		list = append(list, strings.TrimRight(line, " \n"))
+	}
+	return list
 }
 
 func (e *env) json(value any) error {

@@ -22,7 +22,16 @@ func (e *env) devCmd() *cobra.Command {
 				return fmt.Errorf("%w: --tenants is at least 2", errUsage)
 			}
 			cfg := e.quiet()
-			return app.Dev(c.Context(), cfg, e.version, tenants, cfg.Logger(true), e.out)
+			b := e.bar()
+			defer b.end()
+			return app.Dev(c.Context(), cfg, e.version, app.Demo{
+				Tenants: tenants, Out: e.out,
+				Progress: func(done, total int) {
+					if b.draw("making tenants", done, total); done == total {
+						b.end()
+					}
+				},
+			}, cfg.Logger(true))
 		},
 	}
 	c.Flags().IntVar(&tenants, "tenants", 2, "how many demo tenants")
@@ -52,7 +61,7 @@ func (e *env) workerCmd() *cobra.Command {
 		Use:   "worker",
 		Short: "Run the workers alone",
 		Args:  usageArgs(cobra.NoArgs),
-		RunE:  func(c *cobra.Command, _ []string) error { return app.Work(c.Context(), e.cfg, e.logger()) },
+		RunE:  func(c *cobra.Command, _ []string) error { return app.Work(c.Context(), e.cfg, e.version, e.logger()) },
 	}
 }
 

@@ -144,3 +144,19 @@ func TestRouterTopLive(t *testing.T) { //nolint:paralleltest // the environment 
 		}
 	}
 }
+
+// How far a work is stands on stderr, at a terminal, on one line of it.
+func TestProgress(t *testing.T) { //nolint:paralleltest // the environment is the process's
+	b := setup(t)
+	b.store()
+	b.run("", 0, "tenant", "create", "acme")
+	term := openTerminal(t)
+	var stdout bytes.Buffer
+	if got := cli.Run(t.Context(), "test", []string{"migrate", "up"}, term.side, &stdout, term.side); got != 0 {
+		t.Errorf("status %d", got)
+	}
+	shown := term.until("migrating")
+	if strings.Contains(shown, "\n") || strings.Contains(stdout.String(), "migrating") {
+		t.Errorf("shown %q, said %q", shown, stdout.String())
+	}
+}

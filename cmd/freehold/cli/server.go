@@ -56,7 +56,7 @@ stays unless it is said anew.`,
 		}
 		s, err := p.Fleet.AddServer(ctx, a)
 		if err != nil {
-			return err
+			return named("server", a.Name, err)
 		}
 		if err := audit(ctx, p, "server.add", catalog.TenantID{}, map[string]any{"server": s.Name}); err != nil {
 			return err
@@ -134,7 +134,10 @@ func (e *env) serverRemove() *cobra.Command {
 			if err := p.Catalog.RemoveServer(ctx, args[0]); err != nil {
 				return named("server", args[0], err)
 			}
-			return audit(ctx, p, "server.remove", catalog.TenantID{}, map[string]any{"server": args[0]})
+			if err := audit(ctx, p, "server.remove", catalog.TenantID{}, map[string]any{"server": args[0]}); err != nil {
+				return err
+			}
+			return e.show(map[string]any{"server": args[0], "removed": true}, table{rows: [][]string{{"removed " + args[0]}}})
 		}),
 	}
 }

@@ -229,9 +229,32 @@ func TestStatusSeesNodes(t *testing.T) { //nolint:paralleltest // the environmen
 	if got := kinds(s); got != "breaker_open server_near_limit node_silent" || s.Live() != 4 {
 		t.Errorf("%s, %d live", got, s.Live())
 	}
-	w.exec("update servers set state = 'down' where name = 'far'")
+	w.exec("update servers set state = 'down', max_databases = 1, files_a_database = 1 where name = 'far'") // and full, which is old
 	if _, s = w.status(1); kinds(s) != "server_down server_near_limit node_silent" {
 		t.Errorf("a server that is down: %s", kinds(s))
+	}
+	// A breaker that is half-open is one whose server nobody has tried again, or is
+	// being tried.
+	w.exec("update servers set state = 'active', max_databases = 0 where name = 'far'")
+	w.exec(`update nodes set health = '{"servers": [{"name": "far", "breaker": "half-open"}]}' where name = 'n-2'`)
+	w.exec(`update nodes set health = '{}' where name = 'n-3'`)
+	if _, s = w.status(1); kinds(s) != "node_silent" {
+		t.Errorf("half-open, and idle: %s", kinds(s))
+	}
+	w.exec(`update nodes set health = '{"servers": [{"name": "far", "breaker": "half-open", "waiting": 1}]}' where name = 'n-2'`)
+	if _, s = w.status(1); kinds(s) != "breaker_open node_silent" {
+		t.Errorf("half-open, and tried: %s", kinds(s))
+	}
+	// One that no node needs, and that the workers can't measure.
+	w.exec(`update nodes set health = '{}' where name = 'n-2'`)
+	w.exec(`update servers set measured_at = now() - case name when 'far' then interval '25 minutes' else interval '4 minutes' end`)
+	if _, s = w.status(1); kinds(s) != "node_silent" { // nobody measures
+		t.Errorf("not measured: %s", kinds(s))
+	}
+	w.exec(`insert into chores (name, done_at) values ('measure-servers', now() - interval '4 minutes')`)
+	text, s = w.status(1)
+	if kinds(s) != "server_silent node_silent" || !strings.Contains(text, "! server far has not answered the workers for 25 min → freehold doctor\n") {
+		t.Errorf("silent:\n%s", text)
 	}
 }
 
@@ -263,6 +286,31 @@ func TestStatusNamesTheRest(t *testing.T) { //nolint:paralleltest // the environ
 			t.Errorf("lacks %q:\n%s", want, text)
 		}
 	}
+	// What was done once, or by another release, is nobody's business; a restore that
+	// stopped half way is, and so is what failed and isn't tried any more.
+	w.exec(`delete from chores`)
+	w.exec(`insert into chores (name, done_at, error, error_at) values
+		('catalog-restore', now() - interval '30 days', '', null), ('renamed', now() - interval '30 days', '', null),
+		('renamed-too', 'epoch', 'x', now() - interval '30 days'), ('reconcile', 'epoch', 'no catalog', now() - interval '2 hours')`)
+	text, _ = w.status(1)
+	if strings.Contains(text, "renamed") || strings.Contains(text, "catalog-restore") || strings.Contains(text, "freehold catalog restore") ||
+		!strings.Contains(text, "! periodic work reconcile failed 2 h ago, and no worker does it since: no catalog → freehold worker\n") {
+		t.Errorf("chores of the past:\n%s", text)
+	}
+	w.exec(`update chores set done_at = 'epoch', error = 'platform/catalog/k', error_at = now() where name = 'catalog-restore'`)
+	if text, _ = w.status(1); !strings.Contains(text, "! the restore of the catalog from platform/catalog/k has not come to its end → freehold catalog restore\n") {
+		t.Errorf("a restore that stopped:\n%s", text)
+	}
+	// All ready ones were claimed just now: the next round makes more.
+	w.exec(`delete from ready_databases`)
+	if _, s = w.status(1); !strings.Contains(kinds(s), "ready_low") {
+		t.Errorf("none ready, and nobody at it: %s", kinds(s))
+	}
+	w.exec(`insert into chores (name) values ('ready-databases')`)
+	if _, s = w.status(1); strings.Contains(kinds(s), "ready_low") {
+		t.Errorf("none ready for a moment: %s", kinds(s))
+	}
+	w.exec(`insert into ready_databases (id, server_id, secret, secret_key_id, state, created_at) select gen_random_uuid(), id, '', 0, 'ready', now() - interval '1 hour' from servers, generate_series(1, case name when 'far' then 1 else 2 end)`)
 	// A worker at work: what waits is in a queue. A backup of yesterday is too old.
 	w.exec(`update operations set lease_until = now() + interval '1 minute' where state = 'running'`)
 	w.exec(`insert into catalog_backups (key, bytes, seq, made_at) values ('k', 1, 1, now() - interval '25 hours')`)

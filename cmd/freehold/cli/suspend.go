@@ -8,7 +8,6 @@ import (
 
 	"freehold/catalog"
 	"freehold/cmd/freehold/app"
-	"freehold/tenantdb/fleet"
 )
 
 func (e *env) tenantSuspend() *cobra.Command {
@@ -32,12 +31,11 @@ func (e *env) tenantState(verb, short string, change func(*app.Platform) func(co
 				return err
 			}
 			err = change(p)(ctx, t.ID)
-			if err != nil && !errors.Is(err, fleet.ErrUnfenced) && !errors.Is(err, fleet.ErrSessionsLeft) {
-				return named("tenant", t.Slug, err)
+			if stands(err) {
+				err = errors.Join(err, audit(ctx, p, "tenant."+verb, t.ID, map[string]any{"slug": t.Slug}))
 			}
-			// Also when its database could not be told: the state is another one.
-			if err = errors.Join(err, audit(ctx, p, "tenant."+verb, t.ID, map[string]any{"slug": t.Slug})); err != nil {
-				return named("tenant", t.Slug, err)
+			if err != nil {
+				return named("tenant", t.Slug, hinted(t, again(err)))
 			}
 			if t, err = p.Catalog.Tenant(ctx, t.ID); err != nil {
 				return err

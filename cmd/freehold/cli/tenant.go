@@ -10,6 +10,7 @@ import (
 
 	"freehold/catalog"
 	"freehold/cmd/freehold/app"
+	"freehold/tenantdb/fleet"
 )
 
 func (e *env) tenantCmd() *cobra.Command {
@@ -17,8 +18,13 @@ func (e *env) tenantCmd() *cobra.Command {
 		e.tenantAdopt(), e.tenantSuspend(), e.tenantResume(), e.tenantDelete(), e.tenantUndelete(), e.tenantReceipt())
 }
 
-// createFailed says what of a new tenant was at fault: not found is a server.
+// createFailed says what of a new tenant was at fault: not found is a server. One
+// that is registered is made later, and has a key that nobody saw.
 func createFailed(spec catalog.TenantSpec, err error) error {
+	if unfinished, ok := errors.AsType[*fleet.Unfinished](err); ok {
+		return fmt.Errorf("tenant %s: %w\nhow far it is: freehold operation show %s --wait\na key for it:  freehold key create %s --scope all",
+			spec.Slug, err, unfinished.Operation.ID, spec.Slug)
+	}
 	if errors.Is(err, catalog.ErrNotFound) && spec.Server != "" {
 		return named("server", spec.Server, err)
 	}
@@ -35,6 +41,7 @@ func (e *env) tenantShow() *cobra.Command {
 			}
 			return e.show(t, table{rows: [][]string{
 				{"tenant", t.Slug}, {"name", t.Name}, {"email", t.Email}, {"id", t.ID.String()}, {"plan", t.Plan},
+				{"labels", labelled(t.Labels)},
 				{"state", string(t.State)}, {"region", t.Region}, {"server", t.Server}, {"database", t.Database},
 				{"schema", strconv.FormatInt(t.SchemaVersion, 10)}, {"epoch", strconv.FormatInt(t.Epoch, 10)},
 				{"created", moment(t.CreatedAt)},
@@ -72,7 +79,7 @@ func (e *env) tenantProve() *cobra.Command {
 				return err
 			}
 			if allowed > 0 {
-				return fmt.Errorf("%d of %d were not as they must be: tenant %s is not isolated", allowed, len(lines), t.Slug)
+				return fmt.Errorf("%d of %d are not as they must be: the isolation of tenant %s is not proven", allowed, len(lines), t.Slug)
 			}
 			return nil
 		}),

@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +16,7 @@ func (e *env) tokenCmd() *cobra.Command {
 func (e *env) tokenCreate() *cobra.Command {
 	var (
 		role    string
-		expires time.Duration
+		expires span
 	)
 	c := &cobra.Command{
 		Use: "create NAME", Short: "Give an operator a token; it is shown once", Args: usageArgs(cobra.ExactArgs(1)),
@@ -28,15 +26,7 @@ A viewer looks and changes nothing, an operator does all but operators' tokens, 
 owner does all. The token in FREEHOLD_ADMIN_TOKEN_FILE of a node is an owner's, and
 holds also while the catalog is away.`,
 		RunE: e.with(func(ctx context.Context, p *app.Platform, args []string) error {
-			if expires < 0 {
-				return fmt.Errorf("%w: --expires-in is not negative", errUsage)
-			}
-			var until *time.Time
-			if expires > 0 {
-				at := time.Now().Add(expires)
-				until = &at
-			}
-			o, token, err := p.Catalog.CreateOperator(ctx, args[0], role, until)
+			o, token, err := p.Catalog.CreateOperator(ctx, args[0], role, expires.fromNow())
 			if err != nil {
 				return named("operator", args[0], err)
 			}
@@ -50,7 +40,7 @@ holds also while the catalog is away.`,
 	}
 	f := c.Flags()
 	f.StringVar(&role, "role", catalog.RoleViewer, "owner, operator or viewer")
-	f.DurationVar(&expires, "expires-in", 0, "for how long it holds, as 720h (default: for good)")
+	f.Var(&expires, "expires-in", "for how long it holds, as 12h or 30d (default: for good)")
 	return c
 }
 

@@ -32,7 +32,7 @@ func TestTokenCommands(t *testing.T) { //nolint:paralleltest // the environment 
 		{"token create ann", 1, "operator ann: already exists"},
 		{"token create Ann", 2, "invalid: name: want"},
 		{"token create eve --role king", 2, "invalid: role: want"},
-		{"token create eve --expires-in -1h", 2, "usage: --expires-in"},
+		{"token create eve --expires-in -1h", 2, "usage: invalid argument"},
 		{"token rotate nobody", 1, "operator nobody: not found"},
 		{"token revoke nobody", 1, "operator nobody: not found"},
 	} {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -134,16 +132,4 @@ func lines(r nodeRouter) []string {
 			strconv.Itoa(t.Leased), brief(t.OldestLease), strconv.Itoa(t.Waiting), brief(t.OldestWait), t.Breaker)
 	}
 	return append(append(list, ""), tenants.lines()...)
-}
-
-// lines is the table, aligned.
-func (t *table) lines() []string {
-	var b bytes.Buffer
-	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, strings.ToUpper(strings.Join(t.head, "\t")))
-	for _, r := range t.rows {
-		fmt.Fprintln(w, strings.Join(r, "\t"))
-	}
-	_ = w.Flush() // into memory
-	return strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
 }

@@ -17,6 +17,7 @@ const (
 	NoNode            = "no_node"
 	ServerDown        = "server_down"
 	BreakerOpen       = "breaker_open"
+	ServerSilent      = "server_silent"
 	OperationFailed   = "operation_failed"
 	OperationOverdue  = "operation_overdue"
 	Finding           = "finding"
@@ -68,7 +69,7 @@ func (s Status) Live() int {
 // sources are who looks for what, the most urgent first. A new kind of trouble is
 // a constant above, a function and its place here.
 var sources = []func(look) []Need{
-	noNode, serverDown, breakerOpen, operationFailed, operationOverdue, finding, serverNearLimit,
+	noNode, serverDown, breakerOpen, serverSilent, operationFailed, operationOverdue, finding, serverNearLimit,
 	tenantBelowTarget, catalogBackupOld, mailStuck, nodeSilent, choreFailed, readyLow,
 }
 

@@ -67,9 +67,15 @@ func (l look) seen(server string, trouble func(ServerHealth) bool) (nodes []stri
 	return nodes, worst
 }
 
+// broken is a server whose breaker is open, or lets one call through that hasn't
+// come back yet. Half-open with nobody waiting is no trouble: nobody has tried.
+func broken(h ServerHealth) bool {
+	return h.Breaker == "open" || h.Breaker != "" && h.Waiting > 0
+}
+
 func breakerOpen(l look) (needs []Need) {
 	for _, s := range l.Servers {
-		nodes, worst := l.seen(s.Name, func(h ServerHealth) bool { return h.Breaker == "open" })
+		nodes, worst := l.seen(s.Name, broken)
 		if len(nodes) == 0 || s.State == catalog.ServerDown {
 			continue
 		}
@@ -82,15 +88,45 @@ func breakerOpen(l look) (needs []Need) {
 	return needs
 }
 
+// silentAfter is how much older a server's measure may be than the last round of
+// measuring: three rounds.
+const silentAfter = 15 * time.Minute
+
+// serverSilent names servers that the workers can't measure, and that no node has
+// reason to complain of.
+func serverSilent(l look) (needs []Need) {
+	at := slices.IndexFunc(l.Chores, func(c catalog.ChoreState) bool { return c.Name == "measure-servers" && !c.Failed })
+	if at < 0 {
+		return nil
+	}
+	for _, s := range l.Servers {
+		age, up := l.Measured[s.Name]
+		nodes, _ := l.seen(s.Name, broken)
+		if !up || len(nodes) > 0 || age <= l.Chores[at].Done+silentAfter {
+			continue
+		}
+		needs = append(needs, Need{
+			Kind: ServerSilent, What: fmt.Sprintf("server %s has not answered the workers for %s", s.Name, ago(age)),
+			Command: "freehold doctor", Count: 1, Names: []string{s.Name},
+		})
+	}
+	return needs
+}
+
 func serverNearLimit(l look) (needs []Need) {
 	for _, s := range l.Servers {
+		if s.State == catalog.ServerDown {
+			continue // its measures are old, and it is named
+		}
 		var of []string
 		near := func(what string, have, limit int64, text string) {
 			if limit > 0 && have*100 >= limit*nearLimit {
 				of = append(of, what+" "+text)
 			}
 		}
-		near("databases", int64(s.Databases), int64(s.Limit), fmt.Sprintf("%d of %d", s.Databases, s.Limit))
+		if s.State == catalog.ServerActive { // others take no more
+			near("databases", int64(s.Databases), int64(s.Limit), fmt.Sprintf("%d of %d", s.Databases, s.Limit))
+		}
 		near("recovery", int64(s.Recovery), int64(s.MaxRecovery), fmt.Sprintf("%d s of %d s", s.Recovery, s.MaxRecovery))
 		near("disk", s.UsedBytes, s.DiskBytes, fmt.Sprintf("%d of %d GB", s.UsedBytes>>30, s.DiskBytes>>30))
 		nodes, worst := l.seen(s.Name, func(h ServerHealth) bool { return h.WaitMillis >= longWait.Milliseconds() })
@@ -108,11 +144,15 @@ func serverNearLimit(l look) (needs []Need) {
 }
 
 // readyLow names a server that has less than half of its ready databases and makes
-// none. Just after a burst of new tenants it is busy making them.
+// none. Just after a burst of new tenants it is busy making them, or about to: what
+// took all of them left no trace of when.
 func readyLow(l look) (needs []Need) {
+	refilled := slices.ContainsFunc(l.Chores, func(c catalog.ChoreState) bool {
+		return c.Name == "ready-databases" && !c.Failed && c.Done < readyGrace
+	})
 	for _, r := range l.Ready {
 		full := slices.ContainsFunc(l.Servers, func(s catalog.Server) bool { return s.Name == r.Server && s.Room <= 0 })
-		if r.Ready >= (r.Want+1)/2 || full || r.Begun != nil && *r.Begun < readyGrace {
+		if r.Ready >= (r.Want+1)/2 || full || r.Begun != nil && *r.Begun < readyGrace || r.Begun == nil && refilled {
 			continue
 		}
 		needs = append(needs, Need{

@@ -135,11 +135,21 @@ func choreFailed(l look) (needs []Need) {
 		}
 		n := Need{Kind: ChoreFailed, Count: 1, Names: []string{c.Name}, Command: known.command}
 		switch {
-		case c.Failed && c.Done > choreBlip:
-			n.What = behind("periodic work "+c.Name+" failed", c.Error)
-		case c.Done > known.after:
+		case c.Name == catalog.RestoreChore: // once, by hand
+			if !c.Failed {
+				continue
+			}
+			n.What, n.Command = "the restore of the catalog from "+line(c.Error)+" has not come to its end", "freehold catalog restore"
+		case c.Tried > known.after && !ok:
+			continue // another release's, which nobody does any more
+		case c.Tried > known.after && c.Failed:
+			n.What = behind("periodic work "+c.Name+" failed "+ago(c.Tried)+" ago, and no worker does it since", c.Error)
+			n.Command = "freehold worker"
+		case c.Tried > known.after:
 			n.What = "periodic work " + c.Name + " was last done " + ago(c.Done) + " ago: no worker does it"
 			n.Command = "freehold worker"
+		case c.Failed && c.Done > choreBlip:
+			n.What = behind("periodic work "+c.Name+" failed", c.Error)
 		default:
 			continue
 		}

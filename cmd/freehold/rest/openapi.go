@@ -16,6 +16,7 @@ type operation struct {
 	in, out                      reflect.Type
 	status                       int
 	media                        string // of the answer; empty: JSON
+	later                        bool   // it may be answered 202, with the same body
 	streams, public              bool
 }
 
@@ -78,6 +79,11 @@ func (op operation) describe() map[string]any {
 			},
 		},
 	}
+	if op.later {
+		o["responses"].(map[string]any)[strconv.Itoa(http.StatusAccepted)] = map[string]any{ //nolint:forcetypeassert // made above
+			"description": http.StatusText(http.StatusAccepted), "content": answers,
+		}
+	}
 	if params := op.parameters(); len(params) > 0 {
 		o["parameters"] = params
 	}
@@ -106,6 +112,9 @@ func (op operation) parameters() []any {
 	}
 	for _, q := range op.query {
 		list = append(list, parameter("query", q.Name, q.Type, q.Summary, false))
+	}
+	if op.later {
+		list = append(list, parameter("header", "Prefer", "string", "respond-async: don't wait, answer 202.", false))
 	}
 	return list
 }

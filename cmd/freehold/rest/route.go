@@ -36,6 +36,7 @@ type Endpoint[C any] struct {
 	in, out reflect.Type // nil: none
 	status  int
 	media   string // of the answer; empty: JSON
+	later   bool   // it may be answered 202
 	streams bool
 	run     func(ctx context.Context, caller C, r *Request) (*Reply, error)
 }
@@ -104,7 +105,7 @@ func TakeLong[C, In, Out any](status int, fn func(ctx context.Context, caller C,
 		}
 		return answer{out, status}, err
 	})
-	e.out = reflect.TypeFor[Out]()
+	e.out, e.later = reflect.TypeFor[Out](), true
 	take := e.run
 	e.run = func(ctx context.Context, caller C, r *Request) (*Reply, error) {
 		reply, err := take(ctx, caller, r)
@@ -175,7 +176,7 @@ func Mount[C any](d *Door, gate Gate[C], routes []Route[C]) {
 		})
 		d.document(operation{
 			method: rt.Method, path: rt.Path, scope: rt.Scope, summary: rt.Summary, query: rt.Query,
-			in: rt.in, out: rt.out, status: rt.status, media: rt.media, streams: rt.streams,
+			in: rt.in, out: rt.out, status: rt.status, media: rt.media, later: rt.later, streams: rt.streams,
 		})
 	}
 }
