@@ -15,10 +15,7 @@ import (
 	"freehold/migrations/pgtest"
 )
 
-func TestMain(m *testing.M) {
-
-	pgtest.MainLeak(m)
-}
+func TestMain(m *testing.M) { pgtest.MainLeak(m) }
 
 // bench is a catalog of its own, migrated and open.
 type bench struct {

@@ -120,7 +120,7 @@ var making = []struct {
 	{"role", (*home).makeRole},
 	{"database", (*home).makeDatabase},
 	{"privileges", (*home).setPrivileges},
-	{"identity", identify},
+	{"identity", (*home).identify},
 	{"prefix", (*home).makePrefix},
 	{"proof", (*home).prove},
 }
@@ -144,7 +144,7 @@ func (f *Fleet) makeReady(ctx context.Context, r catalog.ReadyDatabase, version 
 
 // identify refuses a database that a newer binary had begun: the catalog must not
 // say that it is at a version that it isn't at.
-func identify(h *home, ctx context.Context) error {
+func (h *home) identify(ctx context.Context) error {
 	version, err := h.writeIdentity(ctx)
 	if err == nil && version != h.schema {
 		err = fmt.Errorf("it is at schema %d: %w", version, migrations.ErrAhead)
