@@ -66,6 +66,11 @@ func (c *Catalog) CreateTenant(ctx context.Context, spec TenantSpec, o Onboardin
 			return Creation{}, wrap("create tenant", err)
 		}
 	}
+	ctx, cancel, err := whole(ctx)
+	if err != nil {
+		return Creation{}, wrap("create tenant", err)
+	}
+	defer cancel()
 	for try := 1; ; try++ {
 		err = pgx.BeginFunc(ctx, c.writer, func(tx pgx.Tx) error {
 			made, err = c.createTenant(ctx, tx, spec, o)

@@ -15,6 +15,20 @@ type Taker struct {
 	Lease  time.Duration
 }
 
+// takeTime bounds the taking of an operation.
+const takeTime = 5 * time.Second
+
+// whole is ctx for the taking of an operation: begun, it is ended, whatever becomes
+// of the caller, who would otherwise not know that the operation is in its hands;
+// it would be in nobody's then, for as long as the lease.
+func whole(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeTime)
+	return ctx, cancel, nil
+}
+
 const takeColumns = `
    set state = 'running', token = token + 1, worker = $1, lease_until = now() + $2::interval, heartbeat_at = now(),
        attempts = attempts + 1, error = '', ended_at = null, cancel = cancel and state <> 'failed'`
@@ -34,6 +48,11 @@ returning id::text`
 // that waits, or one whose worker gave no sign of life for its lease. It returns
 // false when there is none, and until a restore has come to its end.
 func (c *Catalog) NextOperation(ctx context.Context, by Taker, kinds ...string) (Operation, bool, error) {
+	ctx, cancel, err := whole(ctx)
+	if err != nil {
+		return Operation{}, false, wrap("take operation", err)
+	}
+	defer cancel()
 	rows, err := c.writer.Query(ctx, takeNext, by.Worker, by.Lease, kinds)
 	if err != nil {
 		return Operation{}, false, wrap("take operation", err)
@@ -53,6 +72,11 @@ update operations` + takeColumns + `
 // TakeOperation takes one operation, also before it is due and when it failed.
 // *Busy while another worker has it, ErrConflict when it has ended.
 func (c *Catalog) TakeOperation(ctx context.Context, id string, by Taker) (Operation, error) {
+	ctx, cancel, err := whole(ctx)
+	if err != nil {
+		return Operation{}, wrap("take operation", err)
+	}
+	defer cancel()
 	tag, err := c.writer.Exec(ctx, takeOne, by.Worker, by.Lease, id)
 	if err != nil {
 		return Operation{}, wrap("take operation", err)
