@@ -40,11 +40,7 @@ func (s *server) auditRows(ctx context.Context, _ operator, r *rest.Request) (pa
 	if err != nil {
 		return page, err
 	}
-	more := len(list) > limit
-	if more {
-		list = list[:limit]
-	}
-	return rest.NewList(list, more, func(row catalog.AuditRow) string { return strconv.FormatInt(row.Seq, 10) }), nil
+	return rest.Page(list, limit, func(row catalog.AuditRow) string { return strconv.FormatInt(row.Seq, 10) }), nil
 }
 
 func (s *server) verifyAudit(ctx context.Context, _ operator, _ *rest.Request) (catalog.AuditCheck, error) {

@@ -25,11 +25,7 @@ func (s *server) mail(ctx context.Context, _ operator, r *rest.Request) (page re
 	if err != nil {
 		return page, err
 	}
-	more := len(list) > limit
-	if more {
-		list = list[:limit]
-	}
-	return rest.NewList(list, more, func(m catalog.Mail) string { return m.ID }), nil
+	return rest.Page(list, limit, func(m catalog.Mail) string { return m.ID }), nil
 }
 
 func (s *server) retryMail(ctx context.Context, who operator, r *rest.Request) (catalog.Mail, error) {

@@ -34,11 +34,7 @@ func (s *server) operations(ctx context.Context, _ operator, r *rest.Request) (p
 	if err != nil {
 		return page, err
 	}
-	more := len(list) > limit
-	if more {
-		list = list[:limit]
-	}
-	return rest.NewList(list, more, func(o catalog.Operation) string { return o.ID }), nil
+	return rest.Page(list, limit, func(o catalog.Operation) string { return o.ID }), nil
 }
 
 func (s *server) operation(ctx context.Context, _ operator, r *rest.Request) (catalog.Operation, error) {

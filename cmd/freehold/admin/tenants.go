@@ -36,11 +36,7 @@ func (s *server) tenants(ctx context.Context, _ operator, r *rest.Request) (page
 	if err != nil {
 		return page, err
 	}
-	more := len(list) > limit
-	if more {
-		list = list[:limit]
-	}
-	return rest.NewList(list, more, func(t catalog.Tenant) string { return t.Slug }), nil
+	return rest.Page(list, limit, func(t catalog.Tenant) string { return t.Slug }), nil
 }
 
 func (s *server) tenant(ctx context.Context, _ operator, r *rest.Request) (catalog.Tenant, error) {

@@ -210,6 +210,11 @@ type List[T any] struct {
 	HasMore bool    `json:"has_more"`
 }
 
+// Page makes a page of what was read: one more than limit tells that there are more.
+func Page[T any](data []T, limit int, id func(T) string) List[T] {
+	return NewList(data[:min(limit, len(data))], len(data) > limit, id)
+}
+
 // NewList makes a page of data; id, when not nil, names an item for `after`.
 func NewList[T any](data []T, more bool, id func(T) string) List[T] {
 	l := List[T]{Object: "list", Data: data, HasMore: more}
