@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// Patient is for TestMain, before Main, of a package whose tests wait more than
+// Patient is for TestMain, before MainLeak, of a package whose tests wait more than
 // they work: three times as many run at a time, unless -parallel says otherwise.
 func Patient() {
 	flag.Parse()

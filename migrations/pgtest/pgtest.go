@@ -27,12 +27,9 @@ import (
 // run, with the databases of failed tests in it.
 const KeepEnv = "FREEHOLD_PGTEST_KEEP"
 
-// Main is for TestMain: it runs the tests, ends the server, and exits with the
-// tests' code.
-func Main(m *testing.M) { os.Exit(run(m)) }
-
-// MainLeak is Main for packages that start goroutines: once all has passed and
-// the server has ended, a goroutine that is left fails the run.
+// MainLeak is for TestMain: it runs the tests, ends the server, and exits with the
+// tests' code. Once all has passed and the server has ended, a goroutine that is
+// left fails the run.
 func MainLeak(m *testing.M, options ...goleak.Option) {
 	code := run(m)
 	if code == 0 {
@@ -72,7 +69,7 @@ type server struct {
 // process is the state of this test process; mu guards all of it.
 var process struct {
 	mu      sync.Mutex
-	running bool // inside Main
+	running bool // inside MainLeak
 	server  *server
 	err     error // of the start; it isn't tried twice
 }
@@ -87,7 +84,7 @@ func get(t testing.TB) *server {
 	process.mu.Lock()
 	defer process.mu.Unlock()
 	if !process.running {
-		t.Fatal("pgtest: TestMain must call pgtest.Main or pgtest.MainLeak")
+		t.Fatal("pgtest: TestMain must call pgtest.MainLeak")
 	}
 	if process.server == nil && process.err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), setupTime)

@@ -1,4 +1,6 @@
-// Package fleet acts on whole databases: create, migrate, prove, fence. It is the
-// only holder of servers' admin credentials and the only place with DDL. It never
-// calls a router: it writes the catalog, and nodes follow.
+// Package fleet acts on whole databases: create, migrate, prove, fence, suspend,
+// delete, keep ready, compare with the catalog, and back the catalog itself up.
+// What takes long is an operation, done step by step by whichever worker has it.
+// It is the only holder of servers' admin credentials and the only place with DDL.
+// It never calls a router: it writes the catalog, and nodes follow.
 package fleet
