@@ -25,7 +25,7 @@ test: postgres ## run all tests that need no Docker
 race: postgres ## the same under the race detector; needs a C compiler
 	CGO_ENABLED=1 go test -race -timeout 10m ./...
 
-e2e: postgres ## run the container tests; fails when no Docker answers
+e2e: postgres ## run the container and SDK tests; fails without Docker, or Node 20
 	@image=$$(sh e2e/image/build.sh) && set -x && \
 	FREEHOLD_LONG= FREEHOLD_E2E_IMAGE=$$image go test -count=1 -tags e2e -timeout 15m ./e2e/...
 

@@ -21,6 +21,9 @@ type Identity struct {
 	Scopes []string
 	Epoch  int64
 	Config TenantConfig
+	Limits KeyLimits // the key's own
+	// Expires is when the key ends; zero: never.
+	Expires time.Time
 }
 
 // Has reports whether the key has the scope (or ScopeAll).
@@ -33,11 +36,13 @@ func (i Identity) Has(scope string) bool {
 	return false
 }
 
+// over reports whether the key has expired.
+func (i Identity) over(now time.Time) bool { return !i.Expires.IsZero() && !now.Before(i.Expires) }
+
 // keyRecord is all that is known of an API key.
 type keyRecord struct {
 	identity Identity
 	hash     [sha256.Size]byte
-	expires  time.Time // zero: never
 	revoked  bool
 }
 
@@ -51,7 +56,7 @@ var nobody keyRecord
 func (k *keyRecord) admit(token string, now time.Time) (Identity, error) {
 	hash := sha256.Sum256([]byte(token))
 	same := subtle.ConstantTimeCompare(hash[:], k.hash[:]) == 1
-	if !same || k.revoked || (!k.expires.IsZero() && !now.Before(k.expires)) {
+	if !same || k.revoked || k.identity.over(now) {
 		return Identity{}, ErrInvalidKey
 	}
 	switch k.identity.State {
@@ -68,8 +73,10 @@ const (
 
 	selectKey = `
 select k.scopes, k.expires_at, k.revoked_at is not null,
+       k.allowed_models, k.monthly_token_limit, k.concurrent_request_limit,
        c.allowed_models, c.system_prompt_override, c.monthly_token_limit, c.concurrent_request_limit,
-       c.prediction_log_retention_days, c.pii_detection_enabled, c.pii_mode, c.audit_log_enabled
+       c.prediction_log_retention_days, c.pii_detection_enabled, c.pii_mode, c.pii_allow,
+       c.pii_deny, c.audit_log_enabled
   from api_keys k join tenant_config c on c.tenant = k.tenant
  where k.id = $1`
 )
@@ -106,13 +113,15 @@ func (c *Catalog) loadKey(ctx context.Context, id string) (*keyRecord, error) {
 }
 
 func (k *keyRecord) scan(row pgx.CollectableRow) (struct{}, error) {
-	cfg := &k.identity.Config
+	cfg, own := &k.identity.Config, &k.identity.Limits
 	var expires *time.Time
 	err := row.Scan(&k.identity.Scopes, &expires, &k.revoked,
+		&own.AllowedModels, &own.MonthlyTokenLimit, &own.ConcurrentRequestLimit,
 		&cfg.AllowedModels, &cfg.SystemPromptOverride, &cfg.MonthlyTokenLimit, &cfg.ConcurrentRequestLimit,
-		&cfg.PredictionLogRetentionDays, &cfg.PIIDetectionEnabled, &cfg.PIIMode, &cfg.AuditLogEnabled)
+		&cfg.PredictionLogRetentionDays, &cfg.PIIDetectionEnabled, &cfg.PIIMode, &cfg.PIIAllow,
+		&cfg.PIIDeny, &cfg.AuditLogEnabled)
 	if expires != nil {
-		k.expires = *expires
+		k.identity.Expires = *expires
 	}
 	return struct{}{}, err
 }

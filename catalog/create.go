@@ -305,8 +305,11 @@ const firstKeyName = "first"
 
 const deleteFirstKeys = `delete from api_keys where tenant = $1 and name = $2`
 
+const insertFirstKey = `
+insert into api_keys (id, tenant, name, hash, scopes) values ($1, $2, $3, $4, $5)`
+
 func queueFirstKey(batch *pgx.Batch, id TenantID, key, token string) {
-	batch.Queue(insertKey, key, id, firstKeyName, hashToken(token), []string{ScopeAll}, nil)
+	batch.Queue(insertFirstKey, key, id, firstKeyName, hashToken(token), []string{ScopeAll})
 }
 
 // newPassword is 32 random bytes in 43 characters that need no quoting.

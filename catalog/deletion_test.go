@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"freehold/catalog"
+	"freehold/migrations"
 	"freehold/migrations/pgtest"
 )
 
@@ -142,5 +143,38 @@ func TestEraseNeedsDeleting(t *testing.T) {
 	}
 	if blank, err := b.cat.Erased(t.Context(), acme.ID); err != nil || blank {
 		t.Errorf("erased: %v %v", blank, err)
+	}
+}
+
+// Of a deleted tenant nothing is left to be visited, and no head of its audit.
+func TestDeletedIsNotDue(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ctx := t.Context()
+	acme := b.tenant("acme")
+	conn := b.as(migrations.RoleCatalog)
+	b.exec(conn, `insert into audit_heads (tenant, n, head, sealed_at) values ($1, 1, $2, now())`, acme.ID, make([]byte, 32))
+	b.ok(b.cat.AppendAudit(ctx, "op", "tenant.delete", acme.ID, nil))
+	left := func() (due, heads int64) {
+		return b.number(conn, `select count(*) from tenant_due where tenant = $1`, acme.ID),
+			b.number(conn, `select count(*) from audit_heads where tenant = $1`, acme.ID)
+	}
+	if due, heads := left(); due != 1 || heads != 1 {
+		t.Fatalf("%d visits, %d heads", due, heads)
+	}
+	_, _, err := b.cat.BeginDeletion(ctx, acme.ID, 0, "op", []string{"one"})
+	b.ok(err)
+	if blank, err := b.cat.Erased(ctx, acme.ID); err != nil || blank {
+		t.Errorf("erased: %v %v", blank, err)
+	}
+	b.ok(b.cat.ErasePerson(ctx, acme.ID))
+	if blank, err := b.cat.Erased(ctx, acme.ID); err != nil || !blank {
+		t.Errorf("erased: %v %v", blank, err)
+	}
+	_, err = b.cat.SetState(ctx, acme.ID, catalog.Deleted, catalog.Deleting)
+	b.ok(err)
+	b.ok(b.cat.AppendAudit(ctx, "op", "receipt.show", acme.ID, nil))
+	if due, heads := left(); due != 0 || heads != 0 {
+		t.Errorf("%d visits, %d heads", due, heads)
 	}
 }

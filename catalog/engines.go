@@ -79,11 +79,24 @@ func (c *Catalog) EngineKey(ctx context.Context, name string) (string, error) {
 	return string(key), nil
 }
 
-const deleteEngine = `delete from engines where name = $1`
+const (
+	selectFallsBack = `
+select exists (select from models where fallbacks @> jsonb_build_array(jsonb_build_object('engine', $1::text)))`
 
-// RemoveEngine refuses with ErrConflict while models are served by it.
+	deleteEngine = `delete from engines where name = $1`
+)
+
+// RemoveEngine refuses with ErrConflict while models are served by it, or fall back
+// to it.
 func (c *Catalog) RemoveEngine(ctx context.Context, name string) error {
-	return c.changePlatform(ctx, "remove engine", func(tx pgx.Tx) error {
+	return c.changeModels(ctx, "remove engine", func(tx pgx.Tx) error {
+		var held bool
+		if err := tx.QueryRow(ctx, selectFallsBack, name).Scan(&held); err != nil {
+			return err
+		}
+		if held {
+			return fmt.Errorf("%w: models fall back to it", ErrConflict)
+		}
 		return deleteOne(ctx, tx, deleteEngine, name, "models are served by it")
 	})
 }

@@ -2,6 +2,8 @@ package catalog_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"regexp"
 	"strings"
 	"testing"
@@ -84,6 +86,141 @@ func TestPatchConfig(t *testing.T) {
 	}
 	_, err = b.cat.TenantConfig(ctx, catalog.NewTenantID())
 	b.is(err, catalog.ErrNotFound)
+}
+
+// Lists of words are replaced whole, and emptied.
+func TestPatchConfig_words(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ctx := t.Context()
+	id := b.tenant("acme").ID
+	if c, err := b.cat.TenantConfig(ctx, id); err != nil || c.PIIAllow == nil || len(c.PIIAllow)+len(c.PIIDeny) > 0 {
+		t.Errorf("at first %+v: %v", c, err)
+	}
+	days := 0
+	_, _, err := b.cat.PatchConfig(ctx, id, catalog.ConfigPatch{
+		PIIAllow: &[]string{"help@acme.example", "Straße 7"}, PIIDeny: &[]string{"Project X"}, PredictionLogRetentionDays: &days,
+	})
+	b.ok(err)
+	c, _, err := b.cat.PatchConfig(ctx, id, catalog.ConfigPatch{PIIDeny: &[]string{}})
+	b.ok(err)
+	if strings.Join(c.PIIAllow, "|") != "help@acme.example|Straße 7" || c.PIIDeny == nil || len(c.PIIDeny) > 0 || c.PredictionLogRetentionDays != 0 {
+		t.Errorf("%+v", c)
+	}
+	many := make([]string, 201)
+	for i := range many {
+		many[i] = "w"
+	}
+	negative := -1
+	for name, bad := range map[string]catalog.ConfigPatch{
+		"pii_allow": {PIIAllow: &many}, "pii_deny": {PIIDeny: &[]string{" "}}, "pii_deny ": {PIIDeny: &[]string{"a\nb"}},
+		"pii_deny  ": {PIIDeny: &[]string{strings.Repeat("é", 201)}}, "pii_deny   ": {PIIDeny: &[]string{"\xff"}},
+		"prediction_log_retention_days": {PredictionLogRetentionDays: &negative},
+	} {
+		_, _, err := b.cat.PatchConfig(ctx, id, bad)
+		if refused, ok := errors.AsType[*catalog.Invalid](err); !ok || refused.Field != strings.TrimSpace(name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, _, err = b.cat.PatchConfig(ctx, id, catalog.ConfigPatch{PIIDeny: &[]string{strings.Repeat("é", 200)}})
+	b.ok(err)
+}
+
+// A key's own limits reach who calls with it, and change under them.
+func TestKeyLimits(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ctx := t.Context()
+	acme, globex := b.tenant("acme"), b.tenant("globex")
+	cache := b.cache(b.cat, catalog.CacheConfig{})
+	tokens, slots, ends := int64(0), 3, time.Now().Add(time.Hour).Truncate(time.Millisecond)
+	key, token, err := b.cat.CreateKey(ctx, acme.ID, catalog.KeySpec{
+		Scopes: []string{"inference"}, AllowedModels: []string{"gpt-*"}, MonthlyTokenLimit: &tokens, ConcurrentRequestLimit: &slots,
+		ExpiresAt: &ends,
+	})
+	b.ok(err)
+	who, err := cache.Authenticate(ctx, token)
+	b.ok(err)
+	if l := who.Limits; *l.MonthlyTokenLimit != 0 || *l.ConcurrentRequestLimit != 3 || !l.Allows("gpt-4") || l.Allows("m") || !who.Expires.Equal(ends) {
+		t.Errorf("%+v until %s", l, who.Expires)
+	}
+
+	patch := catalog.KeyPatch{}
+	b.ok(json.Unmarshal([]byte(`{"allowed_models": null, "monthly_token_limit": 5, "name": "ci"}`), &patch))
+	changed, epoch, err := b.cat.PatchKey(ctx, acme.ID, key.ID, patch)
+	b.ok(err)
+	if changed.AllowedModels != nil || *changed.MonthlyTokenLimit != 5 || *changed.ConcurrentRequestLimit != 3 || changed.Name != "ci" || epoch <= who.Epoch {
+		t.Errorf("changed to %+v at %d", changed, epoch)
+	}
+	b.within(5*time.Second, "the cache knows", func() bool {
+		who, err := cache.Authenticate(ctx, token)
+		return err == nil && who.Epoch >= epoch && who.Limits.AllowedModels == nil && *who.Limits.MonthlyTokenLimit == 5
+	})
+	if _, same, err := b.cat.PatchKey(ctx, acme.ID, key.ID, catalog.KeyPatch{}); err != nil || same != epoch {
+		t.Errorf("an empty patch moved the epoch from %d to %d: %v", epoch, same, err)
+	}
+	_, _, err = b.cat.PatchKey(ctx, globex.ID, key.ID, patch)
+	b.is(err, catalog.ErrNotFound)
+	for _, bad := range []string{
+		`{"allowed_models": []}`, `{"allowed_models": ["a b"]}`, `{"monthly_token_limit": -1}`, `{"concurrent_request_limit": 0}`, `{"name": "a\nb"}`,
+	} {
+		patch := catalog.KeyPatch{}
+		b.ok(json.Unmarshal([]byte(bad), &patch))
+		_, _, err = b.cat.PatchKey(ctx, acme.ID, key.ID, patch)
+		b.is(err, catalog.ErrInvalid)
+	}
+	less, none := int64(-1), 0
+	for _, bad := range []catalog.KeySpec{{AllowedModels: []string{}}, {MonthlyTokenLimit: &less}, {ConcurrentRequestLimit: &none}} {
+		bad.Scopes = []string{"all"}
+		_, _, err = b.cat.CreateKey(ctx, acme.ID, bad)
+		b.is(err, catalog.ErrInvalid)
+	}
+	_, err = b.cat.RevokeKey(ctx, acme.ID, key.ID)
+	b.ok(err)
+	_, _, err = b.cat.PatchKey(ctx, acme.ID, key.ID, patch)
+	b.is(err, catalog.ErrConflict)
+}
+
+// The same request again makes no second key, and shows no secret; who made a key
+// is written down with it.
+func TestCreateKey_again(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ctx := t.Context()
+	acme, globex := b.tenant("acme"), b.tenant("globex")
+	spec := catalog.KeySpec{Name: "ci", Scopes: []string{"read"}, Actor: "key:x", RequestKey: "x/1", RequestHash: []byte("what")}
+	key, token, err := b.cat.CreateKey(ctx, acme.ID, spec)
+	b.ok(err)
+	again, none, err := b.cat.CreateKey(ctx, acme.ID, spec)
+	b.ok(err)
+	if token == "" || none != "" || again.ID != key.ID || again.Name != "ci" {
+		t.Errorf("made %s, then %+v with a token of %d characters", key.ID, again, len(none))
+	}
+	other := spec
+	other.RequestHash = []byte("something else")
+	_, _, err = b.cat.CreateKey(ctx, acme.ID, other)
+	b.is(err, catalog.ErrMismatch)
+	if theirs, _, err := b.cat.CreateKey(ctx, globex.ID, other); err != nil || theirs.ID == key.ID {
+		t.Errorf("globex: %+v, %v", theirs, err)
+	}
+	conn := b.as("freehold_catalog")
+	if n := b.number(conn, `select count(*) from operator_audit where action = 'key.create' and tenant = $1 and actor = 'key:x' and detail ->> 'key' = $2`, acme.ID, key.ID); n != 1 {
+		t.Errorf("written down %d times", n)
+	}
+	// A day later it is another request.
+	b.exec(conn, `update api_keys set created_at = created_at - interval '25 hours' where id = $1`, key.ID)
+	if later, token, err := b.cat.CreateKey(ctx, acme.ID, other); err != nil || later.ID == key.ID || token == "" {
+		t.Errorf("a day later: %+v, %v", later, err)
+	}
+	// What makes keys by itself is bounded; keys that hold no longer don't count.
+	b.exec(conn, `insert into api_keys (id, tenant, hash, scopes, expires_at)
+		select 'k' || n, $1, decode(repeat('00', 32), 'hex'), '{read}', case when n <= 10 then now() - interval '1 s' end from generate_series(1, 1007) n`, acme.ID)
+	_, _, err = b.cat.CreateKey(ctx, acme.ID, catalog.KeySpec{Scopes: []string{"read"}})
+	b.is(err, catalog.ErrConflict)
+	_, err = b.cat.RevokeKey(ctx, acme.ID, "k11")
+	b.ok(err)
+	_, _, err = b.cat.CreateKey(ctx, acme.ID, catalog.KeySpec{Scopes: []string{"read"}})
+	b.ok(err)
 }
 
 // No row holds what a secret was before it was sealed or hashed.

@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -17,7 +18,7 @@ func Scopes() []string {
 }
 
 func (s KeySpec) validate() error {
-	errs := []error{line("name", s.Name, maxName)}
+	errs := []error{line("name", s.Name, maxName), line("actor", s.Actor, maxName)}
 	if len(s.Scopes) == 0 {
 		errs = append(errs, wrong("scopes", "none named"))
 	}
@@ -27,17 +28,28 @@ func (s KeySpec) validate() error {
 	if s.ExpiresAt != nil && !s.ExpiresAt.After(time.Now()) {
 		errs = append(errs, wrong("expires_at", "already past"))
 	}
-	return invalid(errs...)
+	own := KeyLimits{s.AllowedModels, s.MonthlyTokenLimit, s.ConcurrentRequestLimit}
+	return invalid(append(errs, own.check()...)...)
 }
 
-const keyColumns = `id, name, scopes, created_at, expires_at, revoked_at`
+const keyColumns = `id, name, scopes, created_at, expires_at, revoked_at,
+       allowed_models, monthly_token_limit, concurrent_request_limit`
+
+// maxKeys bounds a tenant's keys that hold: it makes them itself.
+const maxKeys = 1000
+
+const countKeys = `
+select count(*) from api_keys where tenant = $1 and revoked_at is null and (expires_at is null or expires_at > now())`
 
 const insertKey = `
-insert into api_keys (id, tenant, name, hash, scopes, expires_at)
-values ($1, $2, $3, $4, $5, $6) returning ` + keyColumns
+insert into api_keys (id, tenant, name, hash, scopes, expires_at, allowed_models, monthly_token_limit,
+       concurrent_request_limit, request_key, request_hash)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, nullif($10, ''), $11) returning ` + keyColumns
 
-// CreateKey makes a key; the token is shown now or never. Unknown scope:
-// ErrInvalid. A tenant that is being deleted gets none: ErrConflict.
+// CreateKey makes a key; the token is shown now or never, and is empty when the
+// same request has made the key before. Unknown scope: ErrInvalid. A tenant that
+// is being deleted gets none, nor does one that has very many: ErrConflict.
+// ErrMismatch.
 func (c *Catalog) CreateKey(ctx context.Context, id TenantID, spec KeySpec) (key Key, token string, err error) {
 	if err := spec.validate(); err != nil {
 		return Key{}, "", fmt.Errorf("create key: %w", err)
@@ -50,17 +62,72 @@ func (c *Catalog) CreateKey(ctx context.Context, id TenantID, spec KeySpec) (key
 		if state == Deleting {
 			return false, fmt.Errorf("create key: tenant is deleting: %w", ErrConflict)
 		}
-		rows, err := tx.Query(ctx, insertKey, keyID, id, spec.Name, hashToken(token), scopes, spec.ExpiresAt)
+		made, again, err := replayedKey(ctx, tx, id, spec)
+		if err != nil || again {
+			key, token = made, ""
+			return false, err
+		}
+		var live int
+		if err := tx.QueryRow(ctx, countKeys, id).Scan(&live); err != nil {
+			return false, err
+		}
+		if live >= maxKeys {
+			return false, fmt.Errorf("create key: the tenant has %d keys, as many as it may: revoke some: %w", live, ErrConflict)
+		}
+		rows, err := tx.Query(ctx, insertKey, keyID, id, spec.Name, hashToken(token), scopes, spec.ExpiresAt,
+			spec.AllowedModels, spec.MonthlyTokenLimit, spec.ConcurrentRequestLimit, spec.RequestKey, spec.RequestHash)
 		if err != nil {
 			return false, err
 		}
 		key, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Key])
+		if err == nil && spec.Actor != "" {
+			// With the key, or not at all: nobody has one that nobody wrote down.
+			_, err = tx.Exec(ctx, appendAudit, spec.Actor, "key.create", id, map[string]any{"key": key.ID, "scopes": key.Scopes})
+		}
 		return true, err
 	})
 	if err != nil {
 		return Key{}, "", err
 	}
 	return key, token, nil
+}
+
+const (
+	forgetKeyRequest = `
+update api_keys set request_key = null, request_hash = null
+ where tenant = $1 and request_key = $2 and created_at < now() - interval '1 day'`
+
+	selectKeyRequest = `
+select id, request_hash = $3 as same from api_keys where tenant = $1 and request_key = $2`
+
+	selectOneKey = `select ` + keyColumns + ` from api_keys where tenant = $1 and id = $2`
+)
+
+// replayedKey finds the key that the same request has made before.
+func replayedKey(ctx context.Context, tx pgx.Tx, id TenantID, spec KeySpec) (key Key, again bool, err error) {
+	if spec.RequestKey == "" {
+		return Key{}, false, nil
+	}
+	if _, err := tx.Exec(ctx, forgetKeyRequest, id, spec.RequestKey); err != nil {
+		return Key{}, false, err
+	}
+	var keyID string
+	var same bool
+	err = tx.QueryRow(ctx, selectKeyRequest, id, spec.RequestKey, spec.RequestHash).Scan(&keyID, &same)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return Key{}, false, nil
+	case err != nil:
+		return Key{}, false, err
+	case !same:
+		return Key{}, false, fmt.Errorf("create key: %w", ErrMismatch)
+	}
+	rows, err := tx.Query(ctx, selectOneKey, id, keyID)
+	if err != nil {
+		return Key{}, false, err
+	}
+	key, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Key])
+	return key, err == nil, err
 }
 
 // hashToken is what the catalog keeps of a key.

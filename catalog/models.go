@@ -2,45 +2,149 @@ package catalog
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
-const modelColumns = `name, engine, upstream, kind, trim_scale(input_price)::text as input_price,
-       trim_scale(output_price)::text as output_price, created_at`
+const modelColumns = `name, engine, upstream, fallbacks, kind, trim_scale(input_price)::text as input_price,
+       trim_scale(output_price)::text as output_price, max_output_tokens, token_overhead, message_overhead,
+       part_tokens, array(select a.alias from model_aliases a where a.model = models.name order by a.alias) as aliases,
+       created_at`
 
-const insertModel = `
-insert into models (name, engine, upstream, kind, input_price, output_price)
-values ($1, $2, $3, $4, $5::text::numeric, $6::text::numeric) returning ` + modelColumns
+// lockModels orders changes to engines, models and aliases: what each of them must
+// not contradict is in rows that no constraint joins.
+const lockModels = `select pg_advisory_xact_lock(hashtext('models'))`
 
-// AddModel registers a platform model. An empty upstream is the name itself, an
-// empty price is 0. ErrExists when the name is taken, ErrInvalid when there is
-// no such engine.
-func (c *Catalog) AddModel(ctx context.Context, m Model) (Model, error) {
+// changeModels is changePlatform for engines, models and aliases: one at a time.
+func (c *Catalog) changeModels(ctx context.Context, op string, fn func(tx pgx.Tx) error) error {
+	return c.changePlatform(ctx, op, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, lockModels); err != nil {
+			return err
+		}
+		return fn(tx)
+	})
+}
+
+// Defaults of what bounds a request.
+const (
+	defaultMaxOutput       = 4096
+	defaultTokenOverhead   = 32
+	defaultMessageOverhead = 16
+)
+
+func (m Model) withDefaults() Model {
 	m.Upstream = orDefault(m.Upstream, m.Name)
 	m.InputPrice, m.OutputPrice = orDefault(m.InputPrice, "0"), orDefault(m.OutputPrice, "0")
+	m.MaxOutputTokens = orDefault(m.MaxOutputTokens, defaultMaxOutput)
+	m.TokenOverhead = orDefault(m.TokenOverhead, defaultTokenOverhead)
+	m.MessageOverhead = orDefault(m.MessageOverhead, defaultMessageOverhead)
+	m.Fallbacks = append([]Fallback{}, m.Fallbacks...) // null is no list
+	for i := range m.Fallbacks {
+		m.Fallbacks[i].Upstream = orDefault(m.Fallbacks[i].Upstream, m.Upstream)
+	}
+	return m
+}
+
+const modelName = "1 to 128 letters, digits and . _ : / -"
+
+func (m Model) validate() error {
+	errs := []error{
+		match("name", m.Name, modelPattern, modelName),
+		match("engine", m.Engine, enginePattern, "an engine's name"),
+		line("upstream", m.Upstream, maxURL),
+		oneOf("kind", m.Kind, "chat", "embedding"),
+		price("input_price", m.InputPrice),
+		price("output_price", m.OutputPrice),
+		within("max_output_tokens", m.MaxOutputTokens, 1, maxBound),
+		within("token_overhead", m.TokenOverhead, 0, maxBound),
+		within("message_overhead", m.MessageOverhead, 0, maxBound),
+		within("part_tokens", m.PartTokens, 0, maxBound),
+	}
+	if len(m.Fallbacks) > maxFallbacks {
+		errs = append(errs, wrong("fallbacks", "more than %d", maxFallbacks))
+	}
+	tried := []Fallback{{m.Engine, m.Upstream}}
+	for _, f := range m.Fallbacks {
+		errs = append(errs,
+			match("fallbacks", f.Engine, enginePattern, "engines' names"),
+			line("fallbacks", f.Upstream, maxURL))
+		if slices.Contains(tried, f) {
+			errs = append(errs, wrong("fallbacks", "one of them is there twice, or the first choice already"))
+		}
+		tried = append(tried, f)
+	}
+	return invalid(errs...)
+}
+
+const (
+	selectAlias = `select exists (select from model_aliases where alias = $1)`
+
+	selectMissing = `
+select count(*) from unnest($1::text[]) as e (name) where not exists (select from engines where engines.name = e.name)`
+
+	insertModel = `
+insert into models (name, engine, upstream, kind, input_price, output_price, fallbacks, max_output_tokens,
+       token_overhead, message_overhead, part_tokens)
+values ($1, $2, $3, $4, $5::text::numeric, $6::text::numeric, $7, $8, $9, $10, $11) returning ` + modelColumns
+)
+
+// AddModel registers a platform model. An empty upstream is the name itself, an
+// empty price is 0, bounds of 0 are 4096 tokens of an answer, 32 of a request and
+// 16 of a message. ErrExists when the name is taken, by an alias too; ErrInvalid
+// when there is no such engine.
+func (c *Catalog) AddModel(ctx context.Context, m Model) (Model, error) {
+	m = m.withDefaults()
 	if err := m.validate(); err != nil {
 		return Model{}, fmt.Errorf("add model: %w", err)
 	}
-	err := c.changePlatform(ctx, "add model", func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, insertModel, m.Name, m.Engine, m.Upstream, m.Kind, m.InputPrice, m.OutputPrice)
+	err := c.changeModels(ctx, "add model", func(tx pgx.Tx) error {
+		if err := m.fits(ctx, tx); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, insertModel, m.Name, m.Engine, m.Upstream, m.Kind, m.InputPrice, m.OutputPrice,
+			m.Fallbacks, m.MaxOutputTokens, m.TokenOverhead, m.MessageOverhead, m.PartTokens)
 		if err != nil {
 			return err
 		}
 		m, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Model])
-		var pg *pgconn.PgError
-		if errors.As(err, &pg) && pg.Code == foreignKeyViolation {
-			return invalid(wrong("engine", "there is none of that name"))
-		}
 		return err
 	})
 	if err != nil {
 		return Model{}, err
 	}
 	return m, nil
+}
+
+// fits refuses a model whose engines aren't there, or whose name is an alias.
+func (m Model) fits(ctx context.Context, tx pgx.Tx) error {
+	engines := map[string][]string{"engine": {m.Engine}}
+	for _, f := range m.Fallbacks {
+		engines["fallbacks"] = append(engines["fallbacks"], f.Engine)
+	}
+	var errs []error
+	for _, field := range []string{"engine", "fallbacks"} {
+		var missing int
+		if err := tx.QueryRow(ctx, selectMissing, engines[field]).Scan(&missing); err != nil {
+			return err
+		}
+		if missing > 0 {
+			errs = append(errs, wrong(field, "there is none of that name"))
+		}
+	}
+	if err := invalid(errs...); err != nil {
+		return err
+	}
+	var taken bool
+	if err := tx.QueryRow(ctx, selectAlias, m.Name).Scan(&taken); err != nil {
+		return err
+	}
+	if taken {
+		return fmt.Errorf("add model: the name is an alias: %w", ErrExists)
+	}
+	return nil
 }
 
 const selectModels = `select ` + modelColumns + ` from models order by name`
@@ -57,11 +161,27 @@ func models(ctx context.Context, q querier) ([]Model, error) {
 	return list, wrap("list models", err)
 }
 
-const deleteModel = `delete from models where name = $1`
+const (
+	selectAliasesOf = `select alias from model_aliases where model = $1 order by alias`
 
-// RemoveModel takes a model out of what tenants can ask for. ErrNotFound.
+	deleteModel = `delete from models where name = $1`
+)
+
+// RemoveModel takes a model out of what tenants can ask for. ErrNotFound, and
+// ErrConflict while aliases stand for it.
 func (c *Catalog) RemoveModel(ctx context.Context, name string) error {
-	return c.changePlatform(ctx, "remove model", func(tx pgx.Tx) error {
+	return c.changeModels(ctx, "remove model", func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, selectAliasesOf, name)
+		if err != nil {
+			return err
+		}
+		aliases, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		if len(aliases) > 0 {
+			return fmt.Errorf("%w: aliases stand for it: %s", ErrConflict, strings.Join(aliases, ", "))
+		}
 		return deleteOne(ctx, tx, deleteModel, name, "it is in use")
 	})
 }

@@ -24,6 +24,7 @@ type Overview struct {
 	Below    []SchemaGap
 	Findings []FindingGroup
 	Mail     StuckMails
+	Visits   []VisitTrouble
 	// Backup is the age of the newest backup of the catalog; nil without any.
 	Backup *time.Duration
 	Chores []ChoreState
@@ -201,6 +202,7 @@ func (c *Catalog) Overview(ctx context.Context, target int64) (o Overview, err e
 	collect(&batch, &o.Below, selectGaps, target)
 	collect(&batch, &o.Findings, groupFindings)
 	collect(&batch, &o.Chores, selectChoreStates)
+	collect(&batch, &o.Visits, selectVisitTrouble)
 	batch.Queue(selectStuckMail).Query(func(rows pgx.Rows) (err error) {
 		o.Mail, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[StuckMails])
 		return err

@@ -9,7 +9,7 @@ import (
 // platform is what belongs to no tenant, read whole whenever any of it changes.
 type platform struct {
 	models  []Model
-	model   map[string]Model
+	model   map[string]Model // by names and aliases
 	engines map[string]Engine
 }
 
@@ -28,6 +28,9 @@ func loadPlatform(ctx context.Context, q querier) (*platform, error) {
 	}
 	for _, m := range p.models {
 		p.model[m.Name] = m
+		for _, alias := range m.Aliases {
+			p.model[alias] = m
+		}
 	}
 	return p, nil
 }
@@ -57,7 +60,7 @@ func (c *Cache) Models(ctx context.Context) ([]Model, error) {
 	return slices.Clone(p.models), nil
 }
 
-// Model is one of Models; ErrNotFound.
+// Model is one of Models, by its name or by an alias of it; ErrNotFound.
 func (c *Cache) Model(ctx context.Context, name string) (Model, error) {
 	p, err := c.now(ctx)
 	if err != nil {

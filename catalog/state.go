@@ -18,8 +18,12 @@ var transitions = map[State][]State{
 	Deleting:     {Suspended, Deleted},
 }
 
-const updateState = `
+const (
+	updateState = `
 update tenants set state = $2 where id = $1 and state = any($3)`
+
+	deleteDueOf = `delete from tenant_due where tenant = $1`
+)
 
 // SetState moves a tenant from one of the states to another, in one guarded
 // update with a new epoch; ErrConflict when it is in none of them, ErrInvalid
@@ -40,6 +44,10 @@ func (c *Catalog) SetState(ctx context.Context, id TenantID, to State, from ...S
 		}
 		if err == nil && state == Moving {
 			_, err = tx.Exec(ctx, deleteDrained, id)
+		}
+		if err == nil && to == Deleted {
+			// There is nothing left to visit, and whoever deleted it was marked last.
+			_, err = tx.Exec(ctx, deleteDueOf, id)
 		}
 		return true, err
 	})

@@ -8,7 +8,7 @@ import (
 )
 
 const configColumns = `allowed_models, system_prompt_override, monthly_token_limit, concurrent_request_limit,
-       prediction_log_retention_days, pii_detection_enabled, pii_mode, audit_log_enabled`
+       prediction_log_retention_days, pii_detection_enabled, pii_mode, pii_allow, pii_deny, audit_log_enabled`
 
 const selectConfig = `
 select ` + configColumns + ` from tenant_config where tenant = $1`
@@ -34,6 +34,8 @@ type ConfigPatch struct {
 	PredictionLogRetentionDays *int      `json:"prediction_log_retention_days"`
 	PIIDetectionEnabled        *bool     `json:"pii_detection_enabled"`
 	PIIMode                    *string   `json:"pii_mode"`
+	PIIAllow                   *[]string `json:"pii_allow"`
+	PIIDeny                    *[]string `json:"pii_deny"`
 	AuditLogEnabled            *bool     `json:"audit_log_enabled"`
 }
 
@@ -47,6 +49,8 @@ update tenant_config set
        pii_detection_enabled         = coalesce($7, pii_detection_enabled),
        pii_mode                      = coalesce($8, pii_mode),
        audit_log_enabled             = coalesce($9, audit_log_enabled),
+       pii_allow                     = coalesce($10, pii_allow),
+       pii_deny                      = coalesce($11, pii_deny),
        updated_at                    = now()
  where tenant = $1
 returning ` + configColumns
@@ -58,16 +62,11 @@ func (c *Catalog) PatchConfig(ctx context.Context, id TenantID, p ConfigPatch) (
 	if err := p.validate(); err != nil {
 		return TenantConfig{}, 0, fmt.Errorf("change configuration: %w", err)
 	}
-	// A nil slice would be written as null, and mean "unchanged".
-	var models []string
-	if p.AllowedModels != nil {
-		models = append([]string{}, *p.AllowedModels...)
-	}
 	var cfg TenantConfig
 	epoch, err := c.changeTenant(ctx, "change configuration", id, func(tx pgx.Tx, _ State) (bool, error) {
-		rows, err := tx.Query(ctx, patchConfig, id, models, p.SystemPromptOverride, p.MonthlyTokenLimit,
+		rows, err := tx.Query(ctx, patchConfig, id, given(p.AllowedModels), p.SystemPromptOverride, p.MonthlyTokenLimit,
 			p.ConcurrentRequestLimit, p.PredictionLogRetentionDays, p.PIIDetectionEnabled, p.PIIMode,
-			p.AuditLogEnabled)
+			p.AuditLogEnabled, given(p.PIIAllow), given(p.PIIDeny))
 		if err != nil {
 			return false, err
 		}
@@ -75,4 +74,13 @@ func (c *Catalog) PatchConfig(ctx context.Context, id TenantID, p ConfigPatch) (
 		return p != (ConfigPatch{}), err
 	})
 	return cfg, epoch, err
+}
+
+// given is a list as a statement's argument: null, which leaves the column as it
+// is, for none only. A nil slice would be written as null too.
+func given(list *[]string) []string {
+	if list == nil {
+		return nil
+	}
+	return append([]string{}, *list...)
 }

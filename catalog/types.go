@@ -58,21 +58,9 @@ type TenantConfig struct {
 	PredictionLogRetentionDays int      `json:"prediction_log_retention_days"`
 	PIIDetectionEnabled        bool     `json:"pii_detection_enabled"`
 	PIIMode                    string   `json:"pii_mode"`
+	PIIAllow                   []string `json:"pii_allow"` // words that are never personal data
+	PIIDeny                    []string `json:"pii_deny"`  // words that always are
 	AuditLogEnabled            bool     `json:"audit_log_enabled"`
-}
-
-// Allows reports whether the tenant may use the model: an exact name, or a
-// prefix that ends in an asterisk.
-func (c TenantConfig) Allows(model string) bool {
-	for _, m := range c.AllowedModels {
-		if m == model {
-			return true
-		}
-		if n := len(m) - 1; n >= 0 && m[n] == '*' && len(model) >= n && model[:n] == m[:n] {
-			return true
-		}
-	}
-	return false
 }
 
 // Server is a Postgres server that holds tenant databases, without its secret.
@@ -146,6 +134,11 @@ type Key struct {
 	CreatedAt time.Time  `json:"created_at"`
 	ExpiresAt *time.Time `json:"expires_at"`
 	RevokedAt *time.Time `json:"revoked_at"`
+
+	// Its own, below the tenant's: see KeyLimits.
+	AllowedModels          []string `json:"allowed_models"`
+	MonthlyTokenLimit      *int64   `json:"monthly_token_limit"`
+	ConcurrentRequestLimit *int     `json:"concurrent_request_limit"`
 }
 
 // KeySpec is what a new key is made from: at least one scope.
@@ -153,6 +146,17 @@ type KeySpec struct {
 	Name      string
 	Scopes    []string
 	ExpiresAt *time.Time
+	Actor     string // who makes it, as operator_audit is to say; empty: it doesn't
+
+	// Its own, below the tenant's; nil: no other than the tenant's.
+	AllowedModels          []string
+	MonthlyTokenLimit      *int64
+	ConcurrentRequestLimit *int
+
+	// RequestKey is the Idempotency-Key of the request, and RequestHash of what:
+	// the same request again, within a day, is answered with the key it made.
+	RequestKey  string
+	RequestHash []byte
 }
 
 // Scopes of the tenants' API. ScopeAll holds every other.
@@ -187,13 +191,28 @@ type EngineSpec struct {
 // Model is a platform model: a name that tenants use, served by an engine under
 // its upstream name. Prices are for a million tokens, in the bill's currency.
 type Model struct {
-	Name        string    `json:"name"`
-	Engine      string    `json:"engine"`
-	Upstream    string    `json:"upstream"`
-	Kind        string    `json:"kind"` // chat or embedding
-	InputPrice  string    `json:"input_price"`
-	OutputPrice string    `json:"output_price"`
-	CreatedAt   time.Time `json:"created_at"`
+	Name        string     `json:"name"`
+	Engine      string     `json:"engine"`
+	Upstream    string     `json:"upstream"`
+	Fallbacks   []Fallback `json:"fallbacks"` // tried in this order when the engine fails
+	Kind        string     `json:"kind"`      // chat or embedding
+	InputPrice  string     `json:"input_price"`
+	OutputPrice string     `json:"output_price"`
+
+	// What bounds a request before it is sent, in tokens, beside its bytes of text.
+	MaxOutputTokens int `json:"max_output_tokens"` // of an answer, at most
+	TokenOverhead   int `json:"token_overhead"`    // of a request, whatever is in it
+	MessageOverhead int `json:"message_overhead"`  // of each message
+	PartTokens      int `json:"part_tokens"`       // of an image, a sound or a file; 0: these are refused
+
+	Aliases   []string  `json:"aliases"` // other names of it; read only
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// Fallback is another engine for a model, and the model's name there.
+type Fallback struct {
+	Engine   string `json:"engine"`
+	Upstream string `json:"upstream"`
 }
 
 // Node is a running process that serves requests.

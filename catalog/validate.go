@@ -20,6 +20,9 @@ const (
 	maxLabelValue   = 256
 	maxPrompt       = 32 << 10
 	maxModels       = 200
+	maxWords        = 200 // of what is never, or always, personal data
+	maxFallbacks    = 8
+	maxBound        = 10_000_000 // tokens of one answer, message or part
 	maxURL          = 2048
 	maxCA           = 64 << 10
 	maxSecret       = 4096
@@ -222,27 +225,10 @@ func (s EngineSpec) validate() error {
 	return invalid(errs...)
 }
 
-func (m Model) validate() error {
-	const price = "a decimal of at most 12 digits and 6 after the point"
-	return invalid(
-		match("name", m.Name, modelPattern, "1 to 128 letters, digits and . _ : / -"),
-		match("engine", m.Engine, enginePattern, "an engine's name"),
-		line("upstream", m.Upstream, maxURL),
-		oneOf("kind", m.Kind, "chat", "embedding"),
-		match("input_price", m.InputPrice, pricePattern, price),
-		match("output_price", m.OutputPrice, pricePattern, price),
-	)
-}
-
 func (p ConfigPatch) validate() error {
 	var errs []error
 	if p.AllowedModels != nil {
-		if len(*p.AllowedModels) > maxModels {
-			errs = append(errs, wrong("allowed_models", "more than %d", maxModels))
-		}
-		for _, m := range *p.AllowedModels {
-			errs = append(errs, match("allowed_models", m, allowPattern, "model names, a prefix with an asterisk, or *"))
-		}
+		errs = append(errs, allowList(*p.AllowedModels))
 	}
 	if p.SystemPromptOverride != nil {
 		errs = append(errs, text("system_prompt_override", *p.SystemPromptOverride, maxPrompt))
@@ -254,10 +240,47 @@ func (p ConfigPatch) validate() error {
 		errs = append(errs, within("concurrent_request_limit", *p.ConcurrentRequestLimit, 1, maxConcurrent))
 	}
 	if p.PredictionLogRetentionDays != nil {
-		errs = append(errs, within("prediction_log_retention_days", *p.PredictionLogRetentionDays, 1, maxRetention))
+		errs = append(errs, within("prediction_log_retention_days", *p.PredictionLogRetentionDays, 0, maxRetention))
 	}
 	if p.PIIMode != nil {
 		errs = append(errs, oneOf("pii_mode", *p.PIIMode, "redact", "restore", "block"))
 	}
+	errs = append(errs, words("pii_allow", p.PIIAllow), words("pii_deny", p.PIIDeny))
 	return invalid(errs...)
+}
+
+// allowList checks a list of models that may be used: names, and prefixes with an
+// asterisk.
+func allowList(models []string) error {
+	if len(models) > maxModels {
+		return wrong("allowed_models", "more than %d", maxModels)
+	}
+	for _, m := range models {
+		if err := match("allowed_models", m, allowPattern, "model names, a prefix with an asterisk, or *"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// words checks a list of words and phrases of a tenant.
+func words(field string, list *[]string) error {
+	if list == nil {
+		return nil
+	}
+	if len(*list) > maxWords {
+		return wrong(field, "more than %d", maxWords)
+	}
+	for _, w := range *list {
+		if strings.TrimSpace(w) == "" {
+			return wrong(field, "holds an empty entry")
+		}
+		if utf8.RuneCountInString(w) > maxName {
+			return wrong(field, "an entry has more than %d characters", maxName)
+		}
+		if err := line(field, w, maxName*utf8.UTFMax); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"freehold/inference/engine"
-	"freehold/tenantdb"
 )
 
 // Kinds of predictions.
@@ -15,21 +14,44 @@ const (
 )
 
 // Chat answers whole; it returns after the settlement. Errors: ErrModelNotFound,
-// ErrModelNotAllowed, *BadRequest, *engine.Error of the kinds Failed and Timeout,
-// and ctx's cause when ctx ended first.
+// ErrModelNotAllowed, *BadRequest, *Refusal, ErrMismatch, ErrNotKept, *engine.Error
+// of the kinds Failed and Timeout, and ctx's cause when ctx ended first.
 func (s *Service) Chat(ctx context.Context, c Call, req *engine.ChatRequest) (*engine.ChatResponse, error) {
-	resp, _, err := s.chat(ctx, c, kindChat, req)
-	return resp, err
+	r, kept, err := s.chat(ctx, c, kindChat, req)
+	if err != nil {
+		return nil, err
+	}
+	if kept != nil {
+		return decode[engine.ChatResponse](kept)
+	}
+	return r.resp, nil
 }
 
-func (s *Service) chat(ctx context.Context, c Call, kind string, req *engine.ChatRequest) (*engine.ChatResponse, *Prediction, error) {
-	m, sent, r, err := s.admitChat(ctx, c, kind, req, false)
-	if err != nil {
-		return nil, nil, err
+// chatted is a chat that was answered whole.
+type chatted struct {
+	resp *engine.ChatResponse
+	view *Prediction
+}
+
+// chat answers, or returns what was answered before under the Idempotency-Key: a
+// ChatResponse, or a Prediction when kind is that.
+func (s *Service) chat(ctx context.Context, c Call, kind string, req *engine.ChatRequest) (out chatted, kept []byte, err error) {
+	var (
+		sent *engine.ChatRequest
+		r    *record
+	)
+	kept, err = s.first(ctx, c, func() (err error) {
+		sent, r, err = s.admitChat(ctx, c, kind, req, false)
+		return err
+	})
+	if err != nil || kept != nil {
+		return out, kept, err
 	}
+	ctx, done := s.outlive(ctx, c)
+	defer done()
 	var resp *engine.ChatResponse
 	err = r.guard(ctx, func() (err error) {
-		resp, err = m.engine.Chat(ctx, sent)
+		resp, err = r.model.engine.Chat(ctx, sent)
 		if err == nil && (resp == nil || len(resp.Choices) == 0) {
 			err = &engine.Error{Kind: engine.Failed, Message: "the engine gave no answer"}
 		}
@@ -37,42 +59,79 @@ func (s *Service) chat(ctx context.Context, c Call, kind string, req *engine.Cha
 	})
 	end := ending{err: err}
 	if err == nil {
-		end.usage = resp.Usage
-		end.output = r.log(ctx, spoken(resp), resp.Usage.TotalTokens > 0)
+		end.usage, end.counted = resp.Usage, resp.Usage.TotalTokens > 0
+		end.output = r.log(ctx, spoken(resp), end.counted)
+		out.resp = r.privacy.restore(resp)
+		out.resp.ID, out.resp.Object, out.resp.Created, out.resp.Model = r.chatID(), "chat.completion", r.created.Unix(), req.Model
+		end.answer = out.resp
+		if kind == kindPrediction {
+			out.view = r.view(req.Model, end, r.log(ctx, spoken(out.resp), true))
+			end.answer = out.view
+		}
 	}
 	end, err = outcome(ctx, end)
 	settled := r.settle(ctx, end)
 	if err != nil {
-		return nil, nil, err
+		return chatted{}, nil, err
 	}
-	out := *resp
-	out.ID, out.Object, out.Created, out.Model = r.chatID(), "chat.completion", r.created.Unix(), req.Model
-	return &out, r.view(kind, req.Model, sent, end, settled), nil
+	if out.view != nil && settled.IsZero() {
+		out.view.SettledAt = nil // it is spooled
+	}
+	return out, nil, nil
 }
 
-// admitChat does what stands before an engine's work, whole or streamed.
+// admitChat does what stands before an engine's work, whole or streamed: the model,
+// the tenant's prompt, personal data, the bound of what will be sent, the limits.
 func (s *Service) admitChat(ctx context.Context, c Call, kind string, req *engine.ChatRequest, streamed bool) (
-	served, *engine.ChatRequest, *record, error,
+	*engine.ChatRequest, *record, error,
 ) {
 	m, err := s.serve(ctx, c, req.Model, chatModel)
 	if err != nil {
-		return served{}, nil, nil, err
+		return nil, nil, err
 	}
-	sent := prepare(c, m, req)
+	p := s.privacy(c, true)
+	sent, err := p.hide(prepare(c, m, req))
+	if err != nil {
+		return nil, nil, err
+	}
 	sent.Stream = streamed
-	r, err := s.admit(ctx, c, tenantdb.Prediction{
-		Kind: kind, Model: m.Name, Streamed: streamed, EndUser: endUser(sent), Input: storable(sent.Members()),
+	prompt, err := promptBound(m.Model, sent)
+	if err != nil {
+		return nil, nil, err
+	}
+	each, n := answerBound(m.Model, sent)
+	r, err := s.record(c, m, kind, p, sent.Members())
+	if err != nil {
+		return nil, nil, err
+	}
+	grant, err := r.admit(ctx, asked{
+		least: prompt + n, most: prompt + n*each, streamed: streamed, endUser: endUser(sent), store: stored(req),
 	})
-	return m, sent, r, err
+	if err != nil {
+		return nil, nil, err
+	}
+	st := c.standing(grant)
+	if left := (grant.Granted - prompt) / n; left < each {
+		each = left
+		st.MaxTokens = int(each)
+	}
+	most := int(each)
+	bounded := *sent
+	bounded.MaxTokens = &most
+	c.tell(st)
+	return &bounded, r, nil
 }
+
+// stored reports whether the request lets its payload be kept.
+func stored(req *engine.ChatRequest) bool { return string(req.Params["store"]) != "false" }
 
 func (r *record) chatID() string { return "chatcmpl-" + r.id.String() }
 
 // answer is what is kept of a chat's answer.
 type answer struct {
 	Choices []said `json:"choices"`
-	// UsageReported is there, and false, when the engine counted no tokens: then
-	// the prediction's zeros mean that nobody knows.
+	// UsageReported is there, and false, when the engine counted no tokens: then the
+	// prediction's are the least that it can have been.
 	UsageReported *bool `json:"usage_reported,omitempty"`
 }
 

@@ -262,6 +262,7 @@ func TestSettlementIsTriedAgain(t *testing.T) {
 	}
 }
 
+// What the database can't take is spooled, whole, and the answer goes out.
 func TestSettlementThatCannotBe(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -270,7 +271,8 @@ func TestSettlementThatCannotBe(t *testing.T) {
 	}
 	b.lender.fail = func(class tenantdb.Class, _ int32) error {
 		if class == tenantdb.Settle {
-			return tenantdb.ErrNotFound
+			b.Stop() // nobody waits for a database any more
+			return tenantdb.ErrUnavailable
 		}
 		return nil
 	}
@@ -280,9 +282,32 @@ func TestSettlementThatCannotBe(t *testing.T) {
 	if p := b.only(); p.State != "in_progress" || p.Usage != nil {
 		t.Errorf("got %+v", p)
 	}
-	if l := b.logs.String(); !strings.Contains(l, "could not be settled") || !strings.Contains(l, "req1") || strings.Contains(l, "quotes") {
+	if l := b.logs.String(); !strings.Contains(l, "settlement spooled") || !strings.Contains(l, "req1") || strings.Contains(l, "quotes") {
 		t.Errorf("logged %s", l)
 	}
+	if len(b.spooled) != 1 {
+		t.Fatalf("%d spooled", len(b.spooled))
+	}
+	kept, err := json.Marshal(b.spooled[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var set tenantdb.Settlement
+	if err := json.Unmarshal(kept, &set); err != nil {
+		t.Fatal(err)
+	}
+	b.lender.fail = nil
+	err = b.lender.Borrow(t.Context(), tenantdb.Background, func(ctx context.Context, db *tenantdb.DB) error {
+		settled, err := db.SettleAll(ctx, []tenantdb.Settlement{set})
+		if err == nil && !settled[0] {
+			t.Error("not settled")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.wantEnd("succeeded", "", 3, 2)
 }
 
 func TestUsageThatNobodyReported(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"strconv"
 
 	"freehold/inference/engine"
-	"freehold/tenantdb"
 )
 
 // EmbedFormat is how vectors are written.
@@ -29,14 +28,35 @@ func (s *Service) Embed(ctx context.Context, c Call, req *engine.EmbedRequest, f
 	if err != nil {
 		return nil, err
 	}
+	p := s.privacy(c, false) // the same text must give the same vector
 	sent := *req
-	sent.Model, sent.Scope = m.upstream(), c.Scope
-	r, err := s.admit(ctx, c, tenantdb.Prediction{
-		Kind: kindEmbedding, Model: m.Name, EndUser: req.User, Input: storable(embedInput(req)),
-	})
-	if err != nil {
+	sent.Model, sent.Scope, sent.User = m.upstream(), c.Scope, p.user(req.User)
+	sent.Input = make([]string, len(req.Input))
+	for i, text := range req.Input {
+		sent.Input[i] = p.text(text)
+	}
+	if err := p.refuse(); err != nil {
 		return nil, err
 	}
+	var r *record
+	kept, err := s.first(ctx, c, func() error {
+		if r, err = s.record(c, m, kindEmbedding, p, embedInput(&sent)); err != nil {
+			return err
+		}
+		tokens := embedBound(m.Model, sent.Input)
+		grant, err := r.admit(ctx, asked{
+			least: tokens, most: tokens, endUser: sent.User, store: req.Store == nil || *req.Store,
+		})
+		if err == nil {
+			c.tell(c.standing(grant))
+		}
+		return err
+	})
+	if err != nil || kept != nil {
+		return kept, err
+	}
+	ctx, done := s.outlive(ctx, c)
+	defer done()
 	var resp *engine.EmbedResponse
 	err = r.guard(ctx, func() (err error) {
 		if resp, err = m.engine.Embed(ctx, &sent); err != nil {
@@ -45,16 +65,20 @@ func (s *Service) Embed(ctx context.Context, c Call, req *engine.EmbedRequest, f
 		return checkVectors(&sent, resp)
 	})
 	end := ending{err: err}
+	var out json.RawMessage
 	if err == nil {
-		end.usage = resp.Usage
+		end.usage, end.counted = resp.Usage, resp.Usage.PromptTokens > 0
+		end.usage.CompletionTokens = 0
 		end.output = map[string]int{"count": len(resp.Vectors), "dimensions": len(resp.Vectors[0])}
+		out = embedList(req.Model, resp, f)
+		end.answer = out
 	}
 	end, err = outcome(ctx, end)
 	r.settle(ctx, end)
 	if err != nil {
 		return nil, err
 	}
-	return embedList(req.Model, resp, f), nil
+	return out, nil
 }
 
 func embedInput(req *engine.EmbedRequest) map[string]any {

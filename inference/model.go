@@ -16,7 +16,8 @@ const (
 	embeddingModel = "embedding"
 )
 
-// Models lists what the tenant may use, by name.
+// Models lists what tenant and key may use, by name; an alias stands beside what it
+// stands for.
 func (s *Service) Models(ctx context.Context, c Call) ([]catalog.Model, error) {
 	all, err := s.cfg.Models(ctx)
 	if err != nil {
@@ -24,8 +25,12 @@ func (s *Service) Models(ctx context.Context, c Call) ([]catalog.Model, error) {
 	}
 	allowed := []catalog.Model{}
 	for _, m := range all {
-		if c.Config.Allows(m.Name) {
-			allowed = append(allowed, m)
+		for _, name := range append([]string{m.Name}, m.Aliases...) {
+			if c.allows(name, m.Name) {
+				shown := m
+				shown.Name = name
+				allowed = append(allowed, shown)
+			}
 		}
 	}
 	slices.SortFunc(allowed, func(a, b catalog.Model) int { return strings.Compare(a.Name, b.Name) })
@@ -38,9 +43,16 @@ func (s *Service) Model(ctx context.Context, c Call, name string) (catalog.Model
 	if errors.Is(err, ErrModelNotAllowed) {
 		err = ErrModelNotFound
 	}
+	m.Name = name
 	return m, err
 }
 
+// allows reports whether tenant and key may use a model by one of these names.
+func (c Call) allows(names ...string) bool {
+	return c.Config.AllowsAny(names...) && c.Limits.Allows(names...)
+}
+
+// allowed finds the model that a name stands for.
 func (s *Service) allowed(ctx context.Context, c Call, name string) (catalog.Model, error) {
 	m, err := s.cfg.Model(ctx, name)
 	switch {
@@ -48,7 +60,7 @@ func (s *Service) allowed(ctx context.Context, c Call, name string) (catalog.Mod
 		return catalog.Model{}, ErrModelNotFound
 	case err != nil:
 		return catalog.Model{}, err
-	case !c.Config.Allows(m.Name):
+	case !c.allows(name, m.Name):
 		return catalog.Model{}, ErrModelNotAllowed
 	}
 	return m, nil
@@ -68,7 +80,7 @@ func (m served) upstream() string {
 	return m.Name
 }
 
-// serve finds a model of a kind and its engine.
+// serve finds a model of a kind and its engines.
 func (s *Service) serve(ctx context.Context, c Call, name, kind string) (served, error) {
 	m, err := s.allowed(ctx, c, name)
 	if err != nil {
@@ -77,9 +89,28 @@ func (s *Service) serve(ctx context.Context, c Call, name, kind string) (served,
 	if m.Kind != kind {
 		return served{}, &BadRequest{Param: "model", Message: "this model is for " + m.Kind + ", not for " + kind}
 	}
-	eng, err := s.cfg.Engine(ctx, m.Engine)
-	if errors.Is(err, catalog.ErrNotFound) {
-		return served{}, &engine.Error{Kind: engine.Failed, Message: "the model's engine is gone", Err: err}
+	found := served{Model: m}
+	choices := []engine.Choice{{Name: m.Engine, Model: found.upstream()}}
+	for _, f := range m.Fallbacks {
+		choices = append(choices, engine.Choice{Name: f.Engine, Model: f.Upstream})
 	}
-	return served{m, eng}, err
+	kept := choices[:0]
+	for _, choice := range choices {
+		choice.Engine, err = s.cfg.Engine(ctx, choice.Name)
+		switch {
+		case errors.Is(err, catalog.ErrNotFound):
+			err = &engine.Error{Kind: engine.Failed, Message: "the model's engine is gone", Err: err}
+		case err == nil:
+			kept = append(kept, choice)
+		}
+	}
+	if len(kept) == 0 {
+		return served{}, err
+	}
+	engines := engine.Fallback(kept...)
+	if s.cfg.Tried != nil {
+		engines.Tried = func(choice engine.Choice, err error) { s.cfg.Tried(choice.Name, err) }
+	}
+	found.engine = engines
+	return found, nil
 }

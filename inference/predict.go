@@ -8,15 +8,21 @@ import (
 )
 
 // Predict answers {model, inputs, …}: inputs is a string, an array of messages, or
-// an object {prompt | messages, system}; the rest are the parameters of a chat
-// completion that make sense for one plain answer. Its errors are Chat's.
+// an object {prompt | text | messages, system}; the rest are the parameters of a
+// chat completion that make sense for one plain answer. Its errors are Chat's.
 func (s *Service) Predict(ctx context.Context, c Call, body []byte) (*Prediction, error) {
 	req, err := parsePredict(body)
 	if err != nil {
 		return nil, err
 	}
-	_, p, err := s.chat(ctx, c, kindPrediction, req)
-	return p, err
+	out, kept, err := s.chat(ctx, c, kindPrediction, req)
+	if err != nil {
+		return nil, err
+	}
+	if kept != nil {
+		return decode[Prediction](kept)
+	}
+	return out.view, nil
 }
 
 func parsePredict(body []byte) (*engine.ChatRequest, error) {
@@ -63,13 +69,23 @@ func readInputs(raw json.RawMessage) ([]engine.Message, error) {
 	return readInputObject(o)
 }
 
+// readInputObject reads inputs of named parts. Text is what prompt is, for those
+// who have something classified.
 func readInputObject(o object) ([]engine.Message, error) {
-	system, prompt, conversation := o.take("system"), o.take("prompt"), o.take("messages")
+	system, conversation := o.take("system"), o.take("messages")
+	name := "prompt"
+	if o["text"] != nil {
+		name = "text"
+	}
+	prompt := o.take(name)
 	for _, name := range o.names() {
+		if name == "prompt" {
+			return nil, must("inputs", "must not hold both prompt and text")
+		}
 		return nil, unknown("inputs", name)
 	}
 	if (prompt == nil) == (conversation == nil) {
-		return nil, must("inputs", "must hold either prompt or messages")
+		return nil, must("inputs", "must hold one of prompt, text and messages")
 	}
 	var out []engine.Message
 	if system != nil {
@@ -80,7 +96,7 @@ func readInputObject(o object) ([]engine.Message, error) {
 	}
 	if prompt != nil {
 		if s, _ := str(prompt); s == "" {
-			return nil, must("inputs.prompt", "must be a string that is not empty")
+			return nil, must("inputs."+name, "must be a string that is not empty")
 		}
 		return append(out, engine.Message{Role: "user", Content: prompt}), nil
 	}

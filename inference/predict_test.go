@@ -21,6 +21,7 @@ func TestPredict(t *testing.T) {
 		`"hi"`:                             `[{"role":"user","content":"hi"}]`,
 		`[{"role":"user","content":"hi"}]`: `[{"role":"user","content":"hi"}]`,
 		`{"prompt":"hi"}`:                  `[{"role":"user","content":"hi"}]`,
+		`{"text":"hi","prompt":null}`:      `[{"role":"user","content":"hi"}]`,
 		`{"prompt":"hi","system":"s","messages":null}`:               `[{"role":"system","content":"s"},{"role":"user","content":"hi"}]`,
 		`{"system":"s","messages":[{"role":"user","content":"hi"}]}`: `[{"role":"system","content":"s"},{"role":"user","content":"hi"}]`,
 	} {
@@ -76,12 +77,15 @@ func TestPredictBodies(t *testing.T) {
 		`{"model":"talk","inputs":{"prompt":"a","messages":[]}}`:                "inputs",
 		`{"model":"talk","inputs":{"prompt":""}}`:                               "inputs.prompt",
 		`{"model":"talk","inputs":{"prompt":"a","system":1}}`:                   "inputs.system",
-		`{"model":"talk","inputs":{"prompt":"a","text":1}}`:                     "inputs.text",
+		`{"model":"talk","inputs":{"prompt":"a","text":"b"}}`:                   "inputs",
+		`{"model":"talk","inputs":{"text":1}}`:                                  "inputs.text",
+		`{"model":"talk","inputs":{"prompt":"a","promt":"b"}}`:                  "inputs.promt",
+		`{"model":"talk","inputs":"a","store":"no"}`:                            "store",
 		`{"model":"talk","inputs":{"messages":[{"role":"user","content":[]}]}}`: "inputs.messages[0].content",
 		`{"model":"talk","inputs":"a","stream":true}`:                           "stream",
 		`{"model":"talk","inputs":"a","messages":[]}`:                           "messages",
-		`{"inputs":"a"}`:                                                        "model",
-		`{"model":"talk","inputs":"a","temperature":3}`:                         "temperature",
+		`{"inputs":"a"}`: "model",
+		`{"model":"talk","inputs":"a","temperature":3}`: "temperature",
 	} {
 		_, err := b.Predict(t.Context(), b.call, []byte(body))
 		var bad *inference.BadRequest

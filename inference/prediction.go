@@ -71,15 +71,17 @@ func (s *Service) Prediction(ctx context.Context, c Call, id uuid.UUID) (*Predic
 	return &p, nil
 }
 
-// view is the row that a settlement just wrote, without reading it again.
-func (r *record) view(kind, model string, sent *engine.ChatRequest, e ending, settled time.Time) *Prediction {
+// view is the prediction as it is about to be settled, with the output as its
+// client gets it.
+func (r *record) view(model string, e ending, output any) *Prediction {
 	state, code := e.state()
+	now := time.Now()
 	row := tenantdb.Prediction{
-		ID: r.id, Kind: kind, Model: model, State: state, ErrorCode: code, Input: storable(sent.Members()), Output: storable(e.output),
-		PromptTokens: e.usage.PromptTokens, CompletionTokens: e.usage.CompletionTokens, CreatedAt: r.created,
+		ID: r.id, Kind: r.kind, Model: model, State: state, ErrorCode: code, Output: storable(output),
+		PromptTokens: e.usage.PromptTokens, CompletionTokens: e.usage.CompletionTokens, CreatedAt: r.created, SettledAt: &now,
 	}
-	if !settled.IsZero() {
-		row.SettledAt = &settled
+	if r.keep {
+		row.Input = r.input
 	}
 	p := shown(row)
 	return &p

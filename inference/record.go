@@ -2,10 +2,13 @@ package inference
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,13 +17,8 @@ import (
 	"freehold/tenantdb"
 )
 
-// How long admitting and settling may take, once they are not their caller's
-// business any more.
-const (
-	admitTimeout  = 5 * time.Second
-	settleTimeout = 30 * time.Second
-	settleTries   = 6
-)
+// admitTimeout bounds an admission once it is on its way.
+const admitTimeout = 5 * time.Second
 
 // Codes of failed predictions, and of the answers that tell of them.
 const (
@@ -29,34 +27,118 @@ const (
 	codeRefused = "invalid_request"
 )
 
+// claimTime is how long an Idempotency-Key stands for its request.
+const claimTime = 24 * time.Hour
+
+// errClaimed is returned when the call's Idempotency-Key is another request's.
+var errClaimed = errors.New("the Idempotency-Key is claimed")
+
 // record is a prediction from its admission to its settlement.
 type record struct {
 	s       *Service
 	call    Call
+	model   served
+	kind    string
 	id      uuid.UUID
 	created time.Time
+	privacy *privacy
+	input   json.RawMessage // as it was sent
+	keep    bool            // input and output are kept
+	granted int64           // tokens
 }
 
-// admit writes a prediction down as in progress.
-func (s *Service) admit(ctx context.Context, c Call, p tenantdb.Prediction) (*record, error) {
+// asked is what a request asks of an admission.
+type asked struct {
+	least, most int64 // tokens
+	streamed    bool
+	endUser     string
+	store       bool
+}
+
+// record begins one; nothing is written yet.
+func (s *Service) record(c Call, m served, kind string, p *privacy, input any) (*record, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
 	}
-	r := &record{s: s, call: c, id: id, created: bornAt(id)}
-	p.ID, p.CreatedAt = id, r.created
-	p.APIKey, p.RequestID, p.State = c.KeyID, c.RequestID, "in_progress"
-	err = c.Tenant.Borrow(ctx, tenantdb.Interactive, func(ctx context.Context, db *tenantdb.DB) error {
-		// A client that leaves just now must not leave a row behind of which nobody
-		// knows whether it was written.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), admitTimeout)
-		defer cancel()
-		return db.Admit(ctx, p)
-	})
-	if err != nil {
-		return nil, err
+	return &record{s: s, call: c, model: m, kind: kind, id: id, created: bornAt(id), privacy: p, input: storable(input)}, nil
+}
+
+// admit asks to be let in, and returns what was granted: *Refusal, or errClaimed.
+func (r *record) admit(ctx context.Context, a asked) (tenantdb.Grant, error) {
+	r.keep = a.store && r.call.Config.PredictionLogRetentionDays > 0
+	in := tenantdb.Admission{
+		ID: r.id, CreatedAt: r.created, RequestID: r.call.RequestID, Kind: r.kind, Model: r.model.Name, Streamed: a.streamed,
+		EndUser: a.endUser, Least: a.least, Most: a.most, Audit: r.call.Config.AuditLogEnabled,
 	}
-	return r, nil
+	if r.keep {
+		in.Input = r.input
+	}
+	if r.call.keyed(r.s) {
+		in.IdempotencyKey, in.RequestHash, in.Claim = r.call.IdempotencyKey, r.call.RequestHash, claimTime
+	}
+	grant, err := r.s.ask(ctx, r.call, in)
+	if err == nil && grant.Outcome == tenantdb.Busy && grant.Others && r.s.release(ctx, r.call) {
+		grant, err = r.s.ask(ctx, r.call, in)
+	}
+	if err != nil {
+		return grant, err
+	}
+	switch grant.Outcome {
+	case tenantdb.Granted:
+		r.granted = grant.Granted
+		r.s.cfg.Admitted(r.call)
+		return grant, nil
+	case tenantdb.Claimed:
+		return grant, errClaimed
+	case tenantdb.Spent:
+		return grant, &Refusal{Err: ErrQuota, ByKey: grant.ByKey, Standing: r.call.standing(grant)}
+	default:
+		return grant, &Refusal{Err: ErrConcurrency, ByKey: grant.ByKey, Standing: r.call.standing(grant)}
+	}
+}
+
+// ask has one admission decided, together with those of the same key that arrive
+// meanwhile.
+func (s *Service) ask(ctx context.Context, c Call, in tenantdb.Admission) (tenantdb.Grant, error) {
+	if ctx.Err() != nil {
+		return tenantdb.Grant{}, context.Cause(ctx)
+	}
+	lane := c.Scope + " " + c.KeyID + " " + strconv.FormatInt(c.Epoch, 10)
+	limits := tenantdb.Limits{
+		Tokens: c.Config.MonthlyTokenLimit, Slots: c.Config.ConcurrentRequestLimit,
+		KeyTokens: c.Limits.MonthlyTokenLimit, KeySlots: c.Limits.ConcurrentRequestLimit,
+	}
+	same := func(a, b tenantdb.Admission) bool {
+		return a.IdempotencyKey != "" && a.IdempotencyKey == b.IdempotencyKey
+	}
+	// A client that leaves now must neither take others' admissions along nor leave
+	// a row behind of which nobody knows whether it was written.
+	return s.admits.do(context.WithoutCancel(ctx), lane, in, same, func(ctx context.Context, list []tenantdb.Admission) (grants []tenantdb.Grant, err error) {
+		err = c.Tenant.Borrow(ctx, tenantdb.Interactive, func(ctx context.Context, db *tenantdb.DB) error {
+			ctx, cancel := context.WithTimeout(ctx, admitTimeout)
+			defer cancel()
+			grants, err = db.AdmitAll(ctx, s.cfg.Node, c.KeyID, limits, list)
+			return err
+		})
+		return grants, err
+	})
+}
+
+// standing is what a grant says of the call's limits.
+func (c Call) standing(g tenantdb.Grant) Standing {
+	st := Standing{
+		TokenLimit: c.Config.MonthlyTokenLimit, TokensLeft: g.TokensLeft,
+		SlotLimit: c.Config.ConcurrentRequestLimit, SlotsLeft: g.SlotsLeft,
+		Reset: max(time.Until(g.Month.AddDate(0, 1, 0)), 0),
+	}
+	if own := c.Limits.MonthlyTokenLimit; own != nil && *own < st.TokenLimit {
+		st.TokenLimit = *own
+	}
+	if own := c.Limits.ConcurrentRequestLimit; own != nil && *own < st.SlotLimit {
+		st.SlotLimit = *own
+	}
+	return st
 }
 
 // bornAt is the moment inside a uuid v7 (RFC 9562, 5.7): 48 bits of Unix
@@ -74,7 +156,10 @@ type ending struct {
 	err    error // nil: well
 	gone   bool  // the client left
 	output any   // what was generated; nil: nothing
+	answer any   // what the client got of it, whole
 	usage  engine.Usage
+	// counted says that the engine counted usage; else it is the least that it can be.
+	counted bool
 }
 
 // state names an ending; code is empty but for failures.
@@ -95,46 +180,62 @@ func (e ending) state() (state, code string) {
 	}
 }
 
-// settle writes down how the prediction ended. It outlives the request by up to
-// 30 s: what was admitted is accounted for, also when its client has left.
-func (r *record) settle(ctx context.Context, e ending) (settled time.Time) {
-	state, code := e.state()
-	r.explain(ctx, e, code)
-	set := tenantdb.Settlement{
-		ID: r.id, State: state, ErrorCode: code, Output: storable(e.output),
-		PromptTokens: e.usage.PromptTokens, CompletionTokens: e.usage.CompletionTokens,
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
-	defer cancel()
-	wait := 50 * time.Millisecond
-	for try := 1; ; try++ {
-		err := r.call.Tenant.Borrow(ctx, tenantdb.Settle, func(ctx context.Context, db *tenantdb.DB) error {
-			return db.Settle(ctx, set)
-		})
-		if err == nil {
-			return time.Now()
-		}
-		if errors.Is(err, tenantdb.ErrInvalid) && set.Output != nil {
-			set.Output = nil // better settled without its text than not at all
-			continue
-		}
-		if errors.Is(err, tenantdb.ErrNotFound) || try == settleTries || !pause(ctx, wait) {
-			r.s.cfg.Logger.ErrorContext(ctx, "prediction could not be settled", append(r.ids(), "tries", try,
-				"database_unavailable", errors.Is(err, tenantdb.ErrUnavailable))...)
-			return time.Time{}
-		}
-		wait *= 3
+// used is what the month's limit takes. An engine that refused a request, or
+// failed before it said anything, used nothing; of one that was cut off nobody
+// knows, so it is all that was granted.
+func (r *record) used(e ending) int64 {
+	known := e.usage.PromptTokens + e.usage.CompletionTokens
+	_, code := e.state()
+	switch {
+	case e.counted && e.err == nil:
+		return known
+	case code == codeRefused, code == codeFailed && e.output == nil:
+		return known
+	default:
+		return max(known, r.granted)
 	}
 }
 
-// pause waits and reports whether ctx outlasted it.
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-ctx.Done():
-		return false
+// settlement is all that is written down of an ending.
+func (r *record) settlement(ctx context.Context, e ending) tenantdb.Settlement {
+	state, code := e.state()
+	set := tenantdb.Settlement{
+		ID: r.id, At: r.created, RequestID: r.call.RequestID, APIKey: r.call.KeyID, Kind: r.kind, Model: r.model.Name,
+		State: state, ErrorCode: code, PromptTokens: e.usage.PromptTokens, CompletionTokens: e.usage.CompletionTokens,
+		Used: r.used(e), InputPrice: r.model.InputNano(), OutputPrice: r.model.OutputNano(), Cost: cost(r.model.Model, e.usage),
 	}
+	detail := map[string]any{
+		"kind": r.kind, "model": r.model.Name, "state": state,
+		"prompt_tokens": e.usage.PromptTokens, "completion_tokens": e.usage.CompletionTokens,
+	}
+	if code != "" {
+		detail["error_code"] = code
+	}
+	set.Detail = marshal(detail)
+	output := r.privacy.kept(e.output)
+	salt := make([]byte, 16)
+	_, _ = rand.Read(salt) // it never fails: it ends the program instead
+	set.PayloadHash = payloadHash(salt, r.input, output)
+	if r.keep {
+		set.Output, set.Salt = output, salt
+	}
+	if r.call.keyed(r.s) && e.err == nil {
+		set.Replay, set.Answer = true, r.sealed(ctx, e.answer)
+	}
+	if over := set.PromptTokens + set.CompletionTokens - r.granted; over > 0 && e.err == nil {
+		r.s.cfg.Overrun(over)
+	}
+	return set
+}
+
+// payloadHash is what the audit keeps of a payload.
+func payloadHash(salt []byte, input, output json.RawMessage) []byte {
+	h := sha256.New()
+	h.Write(salt)
+	h.Write(input)
+	h.Write([]byte{0})
+	h.Write(output)
+	return h.Sum(nil)
 }
 
 // explain logs why an engine failed: for the operator, without any content.
@@ -195,13 +296,4 @@ func outcome(ctx context.Context, e ending) (ending, error) {
 		e.gone = true
 		return e, cause
 	}
-}
-
-// marshal encodes what is known to encode.
-func marshal(v any) json.RawMessage {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil
-	}
-	return b
 }

@@ -197,6 +197,13 @@ func ParseEmbed(body []byte) (*engine.EmbedRequest, EmbedFormat, error) {
 		n, _ := whole(raw)
 		req.Dimensions = int(n)
 	}
+	if raw := o.take("store"); raw != nil {
+		if _, want := boolean(raw); want != "" {
+			return nil, "", must("store", want)
+		}
+		store := string(raw) == "true"
+		req.Store = &store
+	}
 	format := Float
 	if raw := o.take("encoding_format"); raw != nil {
 		if _, want := oneOf(string(Float), string(Base64))(raw); want != "" {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"freehold/catalog"
@@ -73,6 +74,10 @@ type bench struct {
 	engine *fake
 	logs   *logs
 	owner  string
+
+	spooled []tenantdb.Settlement
+	models  []catalog.Model
+	live    inference.Live
 }
 
 // logs keeps what was logged.
@@ -111,7 +116,7 @@ func setup(t *testing.T) *bench {
 func bare(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{t: t, engine: &fake{}, logs: &logs{}}
-	models := []catalog.Model{
+	b.models = []catalog.Model{
 		{Name: "talk", Engine: "e", Upstream: "up/talk", Kind: "chat"},
 		{Name: "embed", Engine: "e", Kind: "embedding"},
 		{Name: "orphan", Engine: "gone", Kind: "chat"},
@@ -119,20 +124,28 @@ func bare(t *testing.T) *bench {
 	}
 	svc, err := inference.New(inference.Config{
 		Model: func(_ context.Context, name string) (catalog.Model, error) {
-			for _, m := range models {
+			for _, m := range b.models {
 				if m.Name == name {
 					return m, nil
 				}
 			}
 			return catalog.Model{}, catalog.ErrNotFound
 		},
-		Models: func(context.Context) ([]catalog.Model, error) { return models, nil },
+		Models: func(context.Context) ([]catalog.Model, error) { return b.models, nil },
 		Engine: func(_ context.Context, name string) (engine.Engine, error) {
 			if name != "e" {
 				return nil, catalog.ErrNotFound
 			}
 			return b.engine, nil
 		},
+		Node: uuid.Must(uuid.NewV7()),
+		Spool: func(_ context.Context, _ string, set tenantdb.Settlement) error {
+			b.spooled = append(b.spooled, set)
+			return nil
+		},
+		Live:   func(context.Context) (inference.Live, error) { return b.live, nil },
+		Seal:   func(_ string, plain []byte) ([]byte, error) { return append([]byte("sealed"), plain...), nil },
+		Open:   func(_ string, sealed []byte) ([]byte, error) { return sealed[len("sealed"):], nil },
 		Logger: slog.New(slog.NewTextHandler(b.logs, nil)),
 	})
 	if err != nil {
@@ -141,9 +154,25 @@ func bare(t *testing.T) *bench {
 	b.Service = svc
 	b.call = inference.Call{
 		KeyID: "key1", RequestID: "req1",
-		Config: catalog.TenantConfig{AllowedModels: []string{"talk", "emb*", "orphan"}},
+		Config: catalog.TenantConfig{
+			AllowedModels: []string{"talk", "emb*", "orphan"}, MonthlyTokenLimit: 1_000_000, ConcurrentRequestLimit: 10,
+			PredictionLogRetentionDays: 90, PIIDetectionEnabled: true, PIIMode: "restore", AuditLogEnabled: true,
+		},
 	}
 	return b
+}
+
+// row reads one row of the tenant's database.
+func (b *bench) row(sql string, into ...any) {
+	b.t.Helper()
+	conn, err := pgx.Connect(b.t.Context(), b.owner)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer conn.Close(b.t.Context())
+	if err := conn.QueryRow(b.t.Context(), sql).Scan(into...); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // parse reads a chat's body that must be right.

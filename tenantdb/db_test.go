@@ -26,12 +26,12 @@ func TestFenceRefusesAStaleEpoch(t *testing.T) {
 	b := setup(t)
 	p := b.admitted()
 	b.fence(11)
-	stale := tenantdb.Prediction{ID: uuid.Must(uuid.NewV7()), Kind: "chat"}
+	stale := admission()
 	_, read := b.db.Prediction(t.Context(), p.ID)
 	_, listed := b.db.Predictions(t.Context(), uuid.Nil, 10)
 	ran := false
 	for name, err := range map[string]error{
-		"admit": b.db.Admit(t.Context(), stale),
+		"admit": b.admit(b.db, stale),
 		"read":  read,
 		"list":  listed,
 		"tx":    b.db.Tx(t.Context(), func(pgx.Tx) error { ran = true; return nil }),
@@ -43,7 +43,7 @@ func TestFenceRefusesAStaleEpoch(t *testing.T) {
 	if ran {
 		t.Error("a fenced transaction ran")
 	}
-	b.ok(b.db.Settle(t.Context(), tenantdb.Settlement{ID: p.ID, State: "succeeded"})) // what was admitted is accounted for
+	b.settle(tenantdb.Settlement{ID: p.ID, State: "succeeded"}) // what was admitted is accounted for
 
 	// The same connection serves whoever knows the new truth, at once.
 	fresh := tenantdb.On(b.conn, 11)
@@ -55,7 +55,7 @@ func TestFenceRefusesAStaleEpoch(t *testing.T) {
 	// Without a fence nobody is let in.
 	_, err := b.owner.Exec(t.Context(), "delete from freehold.tenant_identity")
 	b.ok(err)
-	if err := fresh.Admit(t.Context(), stale); !errors.Is(err, tenantdb.ErrFenced) {
+	if err := b.admit(fresh, stale); !errors.Is(err, tenantdb.ErrFenced) {
 		t.Errorf("no identity row: %v", err)
 	}
 }
@@ -116,7 +116,7 @@ func TestUnavailable(t *testing.T) {
 		_, err = b.conn.Exec(t.Context(), "select pg_terminate_backend(pg_backend_pid())")
 		check("terminated", tenantdb.Translate(t.Context(), err))
 	}
-	check("closed", b.db.Admit(t.Context(), tenantdb.Prediction{ID: uuid.Must(uuid.NewV7())}))
+	check("closed", b.admit(b.db, admission()))
 	_, err = pgx.Connect(t.Context(), "postgres://u:hunter2@127.0.0.1:1/"+b.at.Database)
 	check("nobody listens", tenantdb.Translate(t.Context(), err))
 	cfg := b.owner.Config().Copy()

@@ -21,6 +21,8 @@ var (
 	// ErrInvalid is returned when a value can't be stored: text with a NUL in it,
 	// a state that doesn't exist, an id that isn't a uuid v7.
 	ErrInvalid = errors.New("invalid value")
+	// ErrInProgress is returned when the request is still at work.
+	ErrInProgress = errors.New("still in progress")
 	// ErrUnavailable is returned when the database can't be reached, refuses
 	// connections or went away. Whether a statement in flight was done is unknown.
 	ErrUnavailable = errors.New("tenant database unavailable")
@@ -113,7 +115,7 @@ type StateError struct {
 func (e *StateError) Error() string { return "database refused: SQLSTATE " + e.State }
 
 func ours(err error) bool {
-	for _, known := range []error{ErrFenced, ErrNotFound, ErrInvalid, ErrUnavailable, ErrForeign} {
+	for _, known := range []error{ErrFenced, ErrNotFound, ErrInvalid, ErrInProgress, ErrUnavailable, ErrForeign} {
 		if errors.Is(err, known) {
 			return true
 		}

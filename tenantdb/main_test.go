@@ -61,13 +61,40 @@ func (b *bench) fence(n int64) {
 	b.ok(err)
 }
 
-// admitted is a prediction in progress.
-func (b *bench) admitted() tenantdb.Prediction {
-	b.Helper()
-	p := tenantdb.Prediction{
-		ID: uuid.Must(uuid.NewV7()), RequestID: "req_1", APIKey: "key_1", Kind: "chat", Model: "m",
-		Input: []byte(`{"prompt": "hi"}`), EndUser: "ann", Streamed: true,
+// plenty are limits that nobody meets.
+var plenty = tenantdb.Limits{Tokens: 1_000_000, Slots: 1000}
+
+// admission is a request of a moment ago that asks for up to 100 tokens.
+func admission() tenantdb.Admission {
+	return tenantdb.Admission{
+		ID: uuid.Must(uuid.NewV7()), CreatedAt: time.Now(), RequestID: "req_1", Kind: "chat", Model: "m", EndUser: "ann",
+		Streamed: true, Input: []byte(`{"prompt": "hi"}`), Least: 10, Most: 100, Audit: true, Claim: time.Hour,
 	}
-	b.ok(b.db.Admit(b.Context(), p))
-	return p
+}
+
+// admit asks for one request of key_1.
+func (b *bench) admit(db *tenantdb.DB, a tenantdb.Admission) error {
+	grants, err := db.AdmitAll(b.Context(), node, "key_1", plenty, []tenantdb.Admission{a})
+	if err == nil && grants[0].Outcome != tenantdb.Granted {
+		b.Errorf("not granted: %+v", grants[0])
+	}
+	return err
+}
+
+var node = uuid.Must(uuid.NewV7())
+
+// admitted is a request at work.
+func (b *bench) admitted() tenantdb.Admission {
+	b.Helper()
+	a := admission()
+	b.ok(b.admit(b.db, a))
+	return a
+}
+
+// settle ends one, and reports whether it did.
+func (b *bench) settle(s tenantdb.Settlement) bool {
+	b.Helper()
+	settled, err := b.db.SettleAll(b.Context(), []tenantdb.Settlement{s})
+	b.ok(err)
+	return settled[0]
 }

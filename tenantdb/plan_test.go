@@ -14,7 +14,9 @@ func TestSend_PlansFromBeforeADDLAreMadeAgain(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	id := uuid.Must(uuid.NewV7())
-	b.ok(b.db.Admit(t.Context(), tenantdb.Prediction{ID: id, RequestID: "r", Kind: "chat", Model: "m"}))
+	a := admission()
+	a.ID, a.RequestID = id, "r"
+	b.ok(b.admit(b.db, a))
 	read := func() {
 		t.Helper()
 		p, err := b.db.Prediction(t.Context(), id)
@@ -32,6 +34,6 @@ func TestSend_PlansFromBeforeADDLAreMadeAgain(t *testing.T) {
 		_, err := b.owner.Exec(t.Context(), ddl)
 		b.ok(err)
 		read()
-		b.ok(b.db.Settle(t.Context(), tenantdb.Settlement{ID: id, State: "succeeded"}))
+		b.settle(tenantdb.Settlement{ID: id, State: "succeeded"})
 	}
 }

@@ -3,6 +3,7 @@ package tenantdb_test
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,12 +19,12 @@ func TestAdmitSettleRead(t *testing.T) {
 	got, err := b.db.Prediction(t.Context(), p.ID)
 	b.ok(err)
 	if got.State != "in_progress" || got.SettledAt != nil || got.Output != nil || time.Since(got.CreatedAt) > time.Minute ||
-		got.RequestID != p.RequestID || got.APIKey != p.APIKey || got.EndUser != p.EndUser || !got.Streamed {
+		got.RequestID != p.RequestID || got.APIKey != "key_1" || got.EndUser != p.EndUser || !got.Streamed {
 		t.Errorf("admitted: %+v", got)
 	}
-	b.ok(b.db.Settle(t.Context(), tenantdb.Settlement{
+	b.settle(tenantdb.Settlement{
 		ID: p.ID, State: "succeeded", Output: []byte(`{"b":1,  "a":2}`), PromptTokens: 3, CompletionTokens: 4,
-	}))
+	})
 	got, err = b.db.Prediction(t.Context(), p.ID)
 	b.ok(err)
 	if got.State != "succeeded" || got.SettledAt == nil || got.PromptTokens != 3 || got.CompletionTokens != 4 ||
@@ -37,26 +38,29 @@ func TestAwkwardContent(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	for _, text := range []string{`"nul \u0000"`, `"half a pair \ud800"`, `"€ 😀 \\ \""`, `null`} {
-		p := tenantdb.Prediction{ID: uuid.Must(uuid.NewV7()), Kind: "chat", Input: []byte(text)}
-		b.ok(b.db.Admit(t.Context(), p))
+		p := admission()
+		p.Input = []byte(text)
+		b.ok(b.admit(b.db, p))
 		got, err := b.db.Prediction(t.Context(), p.ID)
 		b.ok(err)
 		if string(got.Input) != text {
 			t.Errorf("%s came back as %s", text, got.Input)
 		}
 	}
-	for name, p := range map[string]tenantdb.Prediction{
-		"nul in text":  {ID: uuid.Must(uuid.NewV7()), Kind: "chat", EndUser: "a\x00b"},
-		"no such kind": {ID: uuid.Must(uuid.NewV7()), Kind: "poem"},
-		"not JSON":     {ID: uuid.Must(uuid.NewV7()), Kind: "chat", Input: []byte("{")},
-		"not a v7":     {ID: uuid.New(), Kind: "chat"},
+	for name, spoil := range map[string]func(*tenantdb.Admission){
+		"nul in text":  func(a *tenantdb.Admission) { a.EndUser = "a\x00b" },
+		"no such kind": func(a *tenantdb.Admission) { a.Kind = "poem" },
+		"not JSON":     func(a *tenantdb.Admission) { a.Input = []byte("{") },
+		"not a v7":     func(a *tenantdb.Admission) { a.ID = uuid.New() },
 	} {
-		if err := b.db.Admit(t.Context(), p); !errors.Is(err, tenantdb.ErrInvalid) {
+		p := admission()
+		spoil(&p)
+		if err := b.admit(b.db, p); !errors.Is(err, tenantdb.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	p := b.admitted()
-	if err := b.db.Admit(t.Context(), p); !errors.Is(err, tenantdb.ErrInvalid) {
+	if err := b.admit(b.db, p); !errors.Is(err, tenantdb.ErrInvalid) {
 		t.Errorf("the same id twice: %v", err)
 	}
 }
@@ -65,32 +69,39 @@ func TestSettleExactlyOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	p := b.admitted()
-	var wg sync.WaitGroup
+	var (
+		wg  sync.WaitGroup
+		won atomic.Int64
+	)
 	for n := range 8 {
 		db := tenantdb.On(b.connect(b.at.TenantURL), 10)
 		wg.Go(func() {
-			err := db.Settle(t.Context(), tenantdb.Settlement{ID: p.ID, State: "succeeded", PromptTokens: int64(n + 1)})
+			settled, err := db.SettleAll(t.Context(), []tenantdb.Settlement{{ID: p.ID, State: "succeeded", PromptTokens: int64(n + 1)}})
 			if err != nil {
 				t.Error(err)
+			} else if settled[0] {
+				won.Add(1)
 			}
 		})
 	}
 	wg.Wait()
 	first, err := b.db.Prediction(t.Context(), p.ID)
 	b.ok(err)
-	b.ok(b.db.Settle(t.Context(), tenantdb.Settlement{ID: p.ID, State: "failed", PromptTokens: 99}))
+	if won.Load() != 1 || b.settle(tenantdb.Settlement{ID: p.ID, State: "failed", PromptTokens: 99}) {
+		t.Errorf("settled %d times", won.Load())
+	}
 	again, err := b.db.Prediction(t.Context(), p.ID)
 	b.ok(err)
 	if again.State != "succeeded" || again.PromptTokens != first.PromptTokens || !again.SettledAt.Equal(*first.SettledAt) {
 		t.Errorf("settled twice: %+v, then %+v", first, again)
 	}
-	err = b.db.Settle(t.Context(), tenantdb.Settlement{ID: uuid.Must(uuid.NewV7()), State: "succeeded"})
-	if !errors.Is(err, tenantdb.ErrNotFound) {
-		t.Errorf("never admitted: %v", err)
+	if b.settle(tenantdb.Settlement{ID: uuid.Must(uuid.NewV7()), State: "succeeded"}) {
+		t.Error("settled what was never admitted")
 	}
 	for _, state := range []string{"in_progress", "", "done"} {
 		q := b.admitted()
-		if err := b.db.Settle(t.Context(), tenantdb.Settlement{ID: q.ID, State: state}); !errors.Is(err, tenantdb.ErrInvalid) {
+		_, err := b.db.SettleAll(t.Context(), []tenantdb.Settlement{{ID: q.ID, State: state}})
+		if !errors.Is(err, tenantdb.ErrInvalid) {
 			t.Errorf("state %q: %v", state, err)
 		}
 	}
@@ -157,5 +168,4 @@ select freehold.uuid7_floor(far.at), '', '', 'chat', '', 'in_progress', far.at f
 	if at := place(); at == "freehold.predictions_rest" {
 		t.Error("the row stayed behind")
 	}
-	b.ok(b.db.Settle(t.Context(), tenantdb.Settlement{ID: id, State: "interrupted"}))
 }

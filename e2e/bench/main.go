@@ -30,9 +30,18 @@ var topics = []topic{
 	{"router", routerContests},
 	{"isolation", isolationContests},
 	{"onboarding", onboardingContests},
+	{"pii", piiContests},
+	{"inference", inferenceContests},
 }
 
 func main() {
+	if upstream := os.Getenv(nodeEnv); upstream != "" {
+		if err := beNode(upstream); err != nil {
+			fmt.Fprintln(os.Stderr, "node:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
 	stop()

@@ -22,6 +22,8 @@ type objectStore struct {
 	log  bytes.Buffer // read it once the process has ended
 	done chan struct{}
 	blob *blob.Store
+
+	endpoint string
 }
 
 const bucket = "freehold-bench"
@@ -50,7 +52,7 @@ func (h *hatchery) store(ctx context.Context) (*blob.Store, error) {
 			return nil, err
 		}
 	}
-	s := &objectStore{done: make(chan struct{})}
+	s := &objectStore{done: make(chan struct{}), endpoint: "http://" + address}
 	// Its end is stop's, whatever becomes of ctx.
 	s.cmd = exec.Command(program, address, filepath.Join(h.folder, "objects"), bucket)
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
@@ -62,7 +64,7 @@ func (h *hatchery) store(ctx context.Context) (*blob.Store, error) {
 		_ = s.cmd.Wait()
 		close(s.done)
 	}()
-	if s.blob, err = s.await(ctx, "http://"+address); err != nil {
+	if s.blob, err = s.await(ctx, s.endpoint); err != nil {
 		s.stop()
 		return nil, fmt.Errorf("start the object store: %w: %s", err, strings.TrimSpace(s.log.String()))
 	}

@@ -14,9 +14,11 @@ type Engine interface {
 	// Chat answers whole.
 	Chat(ctx context.Context, req *ChatRequest) (*ChatResponse, error)
 	// ChatStream answers in chunks, handed to emit in order; an error of emit
-	// ends the stream and is returned. The last chunk with a non-nil Usage and no
-	// choices is always emitted, whether or not the client asked for usage. Earlier
-	// chunks may bear the usage so far: it counts when the stream is broken off.
+	// ends the stream and is returned, and nothing is emitted once ctx has ended.
+	// The last chunk with a non-nil Usage and no choices is always emitted, whether
+	// or not the client asked for usage, except by an engine that counts no tokens.
+	// Earlier chunks may bear the usage so far: it counts when the stream is broken
+	// off.
 	ChatStream(ctx context.Context, req *ChatRequest, emit func(*ChatChunk) error) error
 	// Embed returns one vector for each input, in order.
 	Embed(ctx context.Context, req *EmbedRequest) (*EmbedResponse, error)

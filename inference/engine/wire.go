@@ -38,6 +38,10 @@ func (r *ChatRequest) Members() map[string]any {
 		all["n"] = r.N
 	}
 	if r.MaxTokens != nil {
+		// What was granted is said once: an upstream that found the limit under both
+		// names would refuse, or choose.
+		delete(all, "max_tokens")
+		delete(all, "max_completion_tokens")
 		name := r.MaxTokensName
 		if name == "" {
 			name = "max_completion_tokens"
@@ -218,6 +222,7 @@ type EmbedRequest struct {
 	Input      []string
 	Dimensions int
 	User       string
+	Store      *bool  // the client's store, for the pipeline: no engine is sent it
 	Scope      string // as in ChatRequest
 }
 

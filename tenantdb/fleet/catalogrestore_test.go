@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"freehold/catalog"
@@ -71,7 +70,7 @@ func (b *bench) served(id catalog.TenantID) error {
 	if err := tenantdb.Prove(b.Context(), conn, id); err != nil {
 		return err
 	}
-	return tenantdb.On(conn, route.Epoch).Admit(b.Context(), tenantdb.Prediction{ID: uuid.Must(uuid.NewV7()), Kind: "chat"})
+	return b.admit(conn, route.Epoch)
 }
 
 // authenticates asks a cache that has just started.

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"freehold/catalog"
@@ -31,8 +30,7 @@ func (b *bench) whole(t catalog.Tenant, store *blob.Store) {
 	conn, err := b.as(t, t.Database)
 	b.ok(err)
 	b.ok(tenantdb.Prove(b.Context(), conn, t.ID))
-	db := tenantdb.On(conn, t.Epoch)
-	b.ok(db.Admit(b.Context(), tenantdb.Prediction{ID: uuid.Must(uuid.NewV7()), Kind: "chat"}))
+	b.ok(b.admit(conn, t.Epoch))
 	super := b.super(t.Database)
 	if n := one[int](b, super, "select count(*)::int from freehold.tenant_identity"); n != 1 {
 		b.Errorf("%s: %d identities", t.Slug, n)

@@ -132,7 +132,10 @@ func rollUpLast(ctx context.Context, a *act) error {
 	if err != nil {
 		return err
 	}
-	return a.rollUp(ctx, a.tenant)
+	if err := a.catchUp(ctx, a.tenant); err != nil {
+		return err
+	}
+	return a.rollUpAll(ctx, a.tenant)
 }
 
 const databaseSize = `select pg_database_size($1)`
@@ -254,6 +257,42 @@ func verifyBackups(ctx context.Context, a *act) error {
 		return err
 	}
 	return a.gone(ctx, whatBackups)
+}
+
+// dropLate empties the prefix once more, now that the tenant is gone everywhere else:
+// what a node could not settle it may have put there meanwhile.
+func dropLate(ctx context.Context, a *act) error {
+	if a.blob == nil {
+		return fmt.Errorf("%w: none is configured", ErrStore)
+	}
+	objects := a.blob.Tenant(a.tenant.ID)
+	late, err := objects.Total(ctx, "")
+	if err != nil {
+		return storeError(ctx, err)
+	}
+	if late.Objects == 0 {
+		return nil
+	}
+	known, err := a.cat.Deletion(ctx, a.op.ID)
+	if err != nil {
+		return err
+	}
+	var d Destroyed
+	if err := json.Unmarshal(known.Notes[whatObjects], &d); err != nil {
+		return errors.New("read what was noted of objects: not as it was written")
+	}
+	d.Count += late.Objects
+	d.Bytes += late.Bytes
+	if err := a.cat.NoteOperation(ctx, a.op, whatObjects, d); err != nil {
+		return err
+	}
+	if err := a.blob.Drop(ctx, a.tenant.ID); err != nil {
+		return storeError(ctx, err)
+	}
+	if err := nothingUnder(ctx, objects, ""); err != nil {
+		return err
+	}
+	return a.gone(ctx, whatObjects)
 }
 
 func nothingUnder(ctx context.Context, objects *blob.Objects, prefix string) error {

@@ -3,20 +3,11 @@ package fleet_test
 import (
 	"context"
 	"errors"
-	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
-
 	"freehold/catalog"
 	"freehold/tenantdb"
-	"freehold/tenantdb/blob"
-	"freehold/tenantdb/blob/blobtest"
 	"freehold/tenantdb/fleet"
 )
 
@@ -57,8 +48,7 @@ func TestG5_DeletedTenantIsRefused(t *testing.T) {
 	if err := conn.Ping(t.Context()); err == nil {
 		t.Error("a session lives")
 	}
-	p := tenantdb.Prediction{ID: uuid.Must(uuid.NewV7()), Kind: "chat"}
-	if err := tenantdb.On(b.super(acme.Database), before.Epoch).Admit(t.Context(), p); !errors.Is(err, tenantdb.ErrFenced) {
+	if err := b.admit(b.super(acme.Database), before.Epoch); !errors.Is(err, tenantdb.ErrFenced) {
 		t.Errorf("who knows the old truth only: %v", err)
 	}
 	b.within(time.Second, "the key is refused", func() bool {
@@ -302,21 +292,7 @@ func TestDeleteGoesOnWhenThingsWereAway(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	ctx := t.Context()
-	var away atomic.Bool
-	target, err := url.Parse(blobtest.Shared(b))
-	b.ok(err)
-	proxy := httputil.NewSingleHostReverseProxy(target)
-	proxy.Transport = &http.Transport{DisableKeepAlives: true}
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if away.Load() {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
-		proxy.ServeHTTP(w, r)
-	}))
-	defer front.Close()
-	store, err := blob.Open(ctx, blob.Config{Endpoint: front.URL, Bucket: "fleet-away"}, true)
-	b.ok(err)
+	store, away := b.unsteady()
 	f := b.newFleet(fleet.Config{Blob: store})
 	acme := b.person(f, store, "acme")
 	op, err := f.Delete(ctx, acme.ID, now)
@@ -332,7 +308,7 @@ func TestDeleteGoesOnWhenThingsWereAway(t *testing.T) {
 	if err := f.Do(ctx, op.ID); !errors.Is(err, fleet.ErrStore) {
 		t.Errorf("without the store: %v", err)
 	}
-	b.waits(op.ID, "objects")
+	b.waits(op.ID, "bill") // what was spooled belongs on it
 	b.state(acme.ID, catalog.Deleting)
 	// Who has no store can't say that nothing lies there.
 	if err := b.fleet.Do(ctx, op.ID); !errors.Is(err, fleet.ErrStore) {

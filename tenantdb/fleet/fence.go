@@ -88,6 +88,20 @@ func (f *Fleet) RevokeKey(ctx context.Context, id catalog.TenantID, keyID string
 	return nil
 }
 
+// PatchKey changes a key's name, models and limits in the catalog, then raises the
+// fence (G5). With ErrUnfenced the catalog's change stands, and the key returned is
+// the new one.
+func (f *Fleet) PatchKey(ctx context.Context, id catalog.TenantID, keyID string, p catalog.KeyPatch) (catalog.Key, error) {
+	key, _, err := f.cat.PatchKey(ctx, id, keyID, p)
+	if err != nil {
+		return catalog.Key{}, err
+	}
+	if err := f.fence(ctx, id); err != nil {
+		return key, fmt.Errorf("patch key: %w", err)
+	}
+	return key, nil
+}
+
 func (f *Fleet) transition(ctx context.Context, verb string, id catalog.TenantID, to, from catalog.State) error {
 	_, err := f.cat.SetState(ctx, id, to, from)
 	if errors.Is(err, catalog.ErrConflict) {

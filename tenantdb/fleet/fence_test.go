@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
-
 	"freehold/catalog"
 	"freehold/tenantdb"
 	"freehold/tenantdb/fleet"
@@ -44,11 +42,10 @@ func TestChangesFence(t *testing.T) {
 		b.ok(change.do())
 		after, err := b.cat.Tenant(t.Context(), acme.ID)
 		b.ok(err)
-		p := tenantdb.Prediction{ID: uuid.Must(uuid.NewV7()), Kind: "chat"}
-		if err := tenantdb.On(conn, before.Epoch).Admit(t.Context(), p); !errors.Is(err, tenantdb.ErrFenced) {
+		if err := b.admit(conn, before.Epoch); !errors.Is(err, tenantdb.ErrFenced) {
 			t.Errorf("%s: the old epoch: %v", change.name, err)
 		}
-		if err := tenantdb.On(conn, after.Epoch).Admit(t.Context(), p); err != nil {
+		if err := b.admit(conn, after.Epoch); err != nil {
 			t.Errorf("%s: the new epoch: %v", change.name, err)
 		}
 		b.ok(change.do()) // twice is no error

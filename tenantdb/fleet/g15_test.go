@@ -52,6 +52,10 @@ func (b *bench) person(f *fleet.Fleet, store *blob.Store, slug string) catalog.T
 		               ('embed-1', 'succeeded', 7, 0, timestamptz '2026-11-02 12:00:00+00'),
 		               ('chat-1', 'in_progress', 5000, 5000, timestamptz '2026-11-02 13:00:00+00')) n (model, state, prompt, completion, at)`,
 		personEmail)
+	b.inside(t.Database, `
+		insert into freehold.usage_ledger (id, request_id, api_key, kind, model, state, prompt_tokens, completion_tokens, cost, at)
+		select p.id, p.request_id, p.api_key, p.kind, p.model, p.state, p.prompt_tokens, p.completion_tokens, 2 * p.prompt_tokens, p.created_at
+		  from freehold.predictions p where p.state <> 'in_progress'`)
 	_, err = b.catalogDB().Exec(b.Context(), "insert into catalog_backups (key, bytes, seq) values ('k' || $1, 1, 1)", slug)
 	b.ok(err)
 	t, err = b.cat.Tenant(b.Context(), t.ID)
@@ -191,9 +195,9 @@ func (b *bench) receipt(f *fleet.Fleet, acme catalog.Tenant, op catalog.Operatio
 		b.Errorf("beyond reach: %s, versioning %q", beyond, r.BucketVersioning)
 	}
 	bill := []fleet.BillLine{
-		{Month: "2026-10", Usage: catalog.Usage{Model: "chat-1", Requests: 1, PromptTokens: 100, CompletionTokens: 10}},
-		{Month: "2026-11", Usage: catalog.Usage{Model: "chat-1", Requests: 2, PromptTokens: 500, CompletionTokens: 50}},
-		{Month: "2026-11", Usage: catalog.Usage{Model: "embed-1", Requests: 1, PromptTokens: 7}},
+		{Month: "2026-10", Usage: catalog.Usage{Model: "chat-1", Requests: 1, PromptTokens: 100, CompletionTokens: 10, Cost: 200}},
+		{Month: "2026-11", Usage: catalog.Usage{Model: "chat-1", Requests: 2, PromptTokens: 500, CompletionTokens: 50, Cost: 1000}},
+		{Month: "2026-11", Usage: catalog.Usage{Model: "embed-1", Requests: 1, PromptTokens: 7, Cost: 14}},
 	}
 	if !slices.Equal(r.Bill, bill) {
 		b.Errorf("bill %+v", r.Bill)

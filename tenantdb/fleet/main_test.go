@@ -8,12 +8,14 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
 
 	"freehold/catalog"
 	"freehold/migrations"
 	"freehold/migrations/pgtest"
+	"freehold/tenantdb"
 	"freehold/tenantdb/fleet"
 )
 
@@ -90,6 +92,21 @@ func (b *bench) create(slug string) catalog.Tenant {
 	}
 	return t
 }
+
+// admit lets a request in that was decided on at that epoch.
+func (b *bench) admit(conn tenantdb.Conn, epoch int64) error {
+	b.Helper()
+	grants, err := tenantdb.On(conn, epoch).AdmitAll(b.Context(), uuid.Must(uuid.NewV7()), "key_1", plenty, []tenantdb.Admission{{
+		ID: uuid.Must(uuid.NewV7()), CreatedAt: time.Now(), RequestID: "req_1", Kind: "chat", Model: "m", Most: 100,
+	}})
+	if err == nil && grants[0].Outcome != tenantdb.Granted {
+		b.Errorf("not let in: %+v", grants[0])
+	}
+	return err
+}
+
+// plenty are limits that nobody meets.
+var plenty = tenantdb.Limits{Tokens: 1_000_000, Slots: 1000}
 
 // as logs in as the tenant's role, on its own database or on another.
 func (b *bench) as(t catalog.Tenant, database string) (*pgx.Conn, error) {

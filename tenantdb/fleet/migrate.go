@@ -176,28 +176,6 @@ func jitter(try int) time.Duration {
 	return d/2 + rand.N(d/2) //nolint:gosec // not a secret
 }
 
-// MakeWeeks makes the coming weeks' partitions in every active tenant's database
-// (run daily by a worker). It visits all, and names those that failed.
-func (f *Fleet) MakeWeeks(ctx context.Context) error {
-	tenants, err := f.tenants(ctx, func(t catalog.Tenant) bool { return t.State == catalog.Active })
-	if err != nil {
-		return fmt.Errorf("make weeks: %w", err)
-	}
-	errs := make([]error, len(tenants))
-	var group errgroup.Group
-	group.SetLimit(4)
-	for i, t := range tenants {
-		group.Go(func() error {
-			if err := f.weeks(ctx, t); err != nil {
-				errs[i] = fmt.Errorf("make weeks: tenant %s: %s", t.Slug, reason(ctx, err))
-			}
-			return nil
-		})
-	}
-	_ = group.Wait() // failures are in errs
-	return errors.Join(errs...)
-}
-
 func (f *Fleet) weeks(ctx context.Context, t catalog.Tenant) error {
 	cfg, err := f.ownerConfig(ctx, t.Server, t.Database)
 	if err != nil {

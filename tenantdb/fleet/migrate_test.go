@@ -124,26 +124,6 @@ func TestMigrateRetriesLocksAndHeedsCancel(t *testing.T) {
 	}
 }
 
-func TestMakeWeeks(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	acme, globex := b.create("acme"), b.create("globex")
-	super := b.super(acme.Database)
-	const weeks = "select count(*)::int from pg_inherits where inhparent = 'freehold.predictions'::regclass"
-	last := one[string](b, super, "select max(inhrelid::regclass::text) from pg_inherits where inhparent = 'freehold.predictions'::regclass and inhrelid::regclass::text like '%predictions_w%'")
-	_, err := super.Exec(t.Context(), "drop table "+last)
-	b.ok(err)
-	b.ok(b.fleet.MakeWeeks(t.Context()))
-	if n := one[int](b, super, weeks); n != 6 {
-		t.Errorf("%d partitions", n)
-	}
-	_, err = b.super("postgres").Exec(t.Context(), "alter database "+globex.Database+" with allow_connections false")
-	b.ok(err)
-	if err := b.fleet.MakeWeeks(t.Context()); err == nil || !strings.Contains(err.Error(), "globex") || strings.Contains(err.Error(), "acme") {
-		t.Errorf("globex is away: %v", err)
-	}
-}
-
 func TestDoctorIsContent(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -88,6 +88,9 @@ func writeReceipt(ctx context.Context, a *act) error {
 	if err == nil || !errors.Is(err, catalog.ErrNotFound) {
 		return err // a run before this one made it
 	}
+	if err := dropLate(ctx, a); err != nil {
+		return err
+	}
 	r, err := a.receipt(ctx)
 	if err != nil {
 		return err

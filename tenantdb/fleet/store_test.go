@@ -2,6 +2,10 @@ package fleet_test
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"sync/atomic"
 
 	"freehold/tenantdb/blob"
@@ -24,4 +28,25 @@ func (b *bench) bucket() (*blob.Store, blob.Config) {
 	s, err := blob.Open(b.Context(), cfg, true)
 	b.ok(err)
 	return s, cfg
+}
+
+// unsteady is store behind a proxy, which refuses all while away is true.
+func (b *bench) unsteady() (store *blob.Store, away *atomic.Bool) {
+	b.Helper()
+	away = new(atomic.Bool)
+	target, err := url.Parse(blobtest.Shared(b))
+	b.ok(err)
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.Transport = &http.Transport{DisableKeepAlives: true}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if away.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	b.Cleanup(front.Close)
+	store, err = blob.Open(b.Context(), blob.Config{Endpoint: front.URL, Bucket: fmt.Sprintf("fleet-away-%d", buckets.Add(1))}, true)
+	b.ok(err)
+	return store, away
 }

@@ -43,9 +43,10 @@ func (f *Fleet) Suspend(ctx context.Context, id catalog.TenantID) error {
 	return nil
 }
 
-// Resume serves a suspended tenant again: its role may log in, then state and
-// fence. Twice is once. catalog.ErrConflict in any other state; with
-// tenantdb.ErrUnavailable nothing has changed, with ErrUnfenced the state has.
+// Resume serves a suspended tenant again: what its nodes could not settle is settled,
+// its role may log in, then state and fence. Twice is once. catalog.ErrConflict in
+// any other state; with tenantdb.ErrUnavailable and ErrStore nothing has changed,
+// with ErrUnfenced the state has.
 func (f *Fleet) Resume(ctx context.Context, id catalog.TenantID) error {
 	t, err := f.cat.Tenant(ctx, id)
 	if err != nil {
@@ -55,6 +56,11 @@ func (f *Fleet) Resume(ctx context.Context, id catalog.TenantID) error {
 		return fmt.Errorf("resume tenant: it is %s: %w", t.State, catalog.ErrConflict)
 	}
 	err = f.withLogin(ctx, t, f.patience, func(ctx context.Context, conn *pgx.Conn) error {
+		if t.State == catalog.Suspended { // one that is active has its visits
+			if err := f.catchUp(ctx, t); err != nil {
+				return err
+			}
+		}
 		if err := allowLogin(ctx, conn, t.Role, true); err != nil {
 			return err
 		}

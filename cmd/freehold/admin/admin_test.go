@@ -58,8 +58,10 @@ func TestDocument(t *testing.T) {
 	b.OK(doc.Validate(t.Context()))
 	documented := map[string]bool{}
 	for path, item := range doc.Paths.Map() {
-		if strings.HasPrefix(path, "/admin/v1/models/") {
-			path = "/admin/v1/models/+"
+		for _, names := range []string{"/admin/v1/models/", "/admin/v1/aliases/"} {
+			if strings.HasPrefix(path, names) {
+				path = names + "+"
+			}
 		}
 		for method := range item.Operations() {
 			documented[method+" "+strings.NewReplacer("{", ":", "}", "").Replace(path)] = true
@@ -206,6 +208,49 @@ func TestConfigAndKeys(t *testing.T) {
 	}
 }
 
+// A key's own limits, set with it and later; and what says them wrongly is named.
+func TestKeyLimits(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	c := b.client
+	b.Tenant("acme")
+	const keys = "/admin/v1/tenants/acme/keys"
+	var made struct {
+		Key   map[string]any
+		Token string
+	}
+	body := `{"scopes":["inference"],"allowed_models":["gpt-*"],"monthly_token_limit":7,"concurrent_request_limit":2}`
+	c.Do("POST", keys, body, "Idempotency-Key", "one").Into(201, &made)
+	id, token := made.Key["id"], made.Token
+	if made.Key["monthly_token_limit"] != 7.0 || made.Key["concurrent_request_limit"] != 2.0 || token == "" {
+		t.Errorf("made %v", made.Key)
+	}
+	c.Do("POST", keys, body, "Idempotency-Key", "one").Into(201, &made)
+	if made.Key["id"] != id || made.Token != "" {
+		t.Error("the same request made another key, or shows the first one's token again")
+	}
+	c.Do("POST", keys, `{"scopes":["read"]}`, "Idempotency-Key", "one").Refused(422, "idempotency_mismatch", "Idempotency-Key")
+
+	var k map[string]any
+	path := keys + "/" + id.(string)
+	c.Do("PATCH", path, `{"allowed_models":null,"monthly_token_limit":9}`).Into(200, &k)
+	if k["allowed_models"] != nil || k["monthly_token_limit"] != 9.0 || k["concurrent_request_limit"] != 2.0 {
+		t.Errorf("changed %v", k)
+	}
+	b.Until("the node knows", func() bool {
+		who, err := b.Cache.Authenticate(t.Context(), token)
+		return err == nil && who.Limits.AllowedModels == nil && *who.Limits.MonthlyTokenLimit == 9
+	})
+	for body, param := range map[string]string{
+		`{"allowed_models":[]}`: "allowed_models", `{"monthly_token_limit":-1}`: "monthly_token_limit", `{"monthly_token_limit":"x"}`: "monthly_token_limit",
+		`{"concurrent_request_limit":0}`: "concurrent_request_limit", `{"scopes":["all"]}`: "scopes",
+	} {
+		c.Do("PATCH", path, body).Refused(400, "invalid_request", param)
+	}
+	c.Do("PATCH", keys+"/unknown", `{}`).Refused(404, "not_found", "")
+	b.audited("key.create", "key.set")
+}
+
 func TestServers(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -264,6 +309,27 @@ func TestEnginesAndModels(t *testing.T) {
 	c.Do("POST", "/admin/v1/models", `{"name":"y","engine":"nowhere","kind":"chat"}`).Refused(400, "invalid_request", "engine")
 	c.Do("POST", "/admin/v1/models", `{"name":"y","engine":"vllm","kind":"song"}`).Refused(400, "invalid_request", "kind")
 	c.Do("DELETE", "/admin/v1/engines/vllm", "").Refused(409, "conflict", "")
+
+	const small = `{"name":"small","engine":"vllm","kind":"chat","fallbacks":[{"engine":"vllm","upstream":"s-0"}],"max_output_tokens":9,"part_tokens":7}`
+	c.Do("POST", "/admin/v1/models", small).Into(201, &m)
+	if fmt.Sprint(m["fallbacks"], m["max_output_tokens"], m["part_tokens"], m["token_overhead"]) != "[map[engine:vllm upstream:s-0]] 9 7 32" {
+		t.Errorf("model %v", m)
+	}
+	c.Do("POST", "/admin/v1/models", `{"name":"y","engine":"vllm","kind":"chat","fallbacks":[{"engine":"nowhere"}]}`).Refused(400, "invalid_request", "fallbacks")
+	c.Do("POST", "/admin/v1/aliases", `{"alias":"org/gpt","model":"small"}`).Into(201, &m)
+	c.Do("POST", "/admin/v1/aliases", `{"alias":"small","model":"acme/big"}`).Refused(409, "conflict", "")
+	c.Do("POST", "/admin/v1/aliases", `{"alias":"x","model":"nope"}`).Refused(400, "invalid_request", "model")
+	c.Do("POST", "/admin/v1/aliases", `{"alias":"x"}`).Refused(400, "invalid_request", "model")
+	var aliases list[struct{ Alias, Model string }]
+	c.Do("GET", "/admin/v1/aliases", "").Into(200, &aliases)
+	if len(aliases.Data) != 1 || aliases.Data[0].Alias != "org/gpt" || aliases.Data[0].Model != "small" {
+		t.Errorf("aliases %v", aliases)
+	}
+	c.Do("DELETE", "/admin/v1/models/small", "").Refused(409, "conflict", "")
+	c.Do("DELETE", "/admin/v1/aliases/org%2Fgpt", "").Into(200, &m)
+	c.Do("DELETE", "/admin/v1/aliases/org%2Fgpt", "").Refused(404, "not_found", "")
+	c.Do("DELETE", "/admin/v1/models/small", "").Into(200, &m)
+
 	c.Do("DELETE", "/admin/v1/models/acme%2Fbig", "").Into(200, &m)
 	if m["deleted"] != true || m["id"] != "acme/big" {
 		t.Errorf("removal %v", m)
@@ -276,7 +342,7 @@ func TestEnginesAndModels(t *testing.T) {
 	if len(models.Data) != 3 {
 		t.Errorf("models %v", models)
 	}
-	if detail := b.audited("engine.add", "model.add", "model.remove", "engine.remove"); strings.Contains(detail+b.Logs.String(), key) {
+	if detail := b.audited("engine.add", "model.add", "model.add", "model.alias", "model.unalias", "model.remove", "model.remove", "engine.remove"); strings.Contains(detail+b.Logs.String(), key) {
 		t.Error("the engine's key is in the audit or the log")
 	}
 }

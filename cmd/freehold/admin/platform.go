@@ -106,43 +106,6 @@ func (s *server) removeEngine(ctx context.Context, who operator, r *rest.Request
 	return deleted{name, "engine", true}, nil
 }
 
-type newModel struct {
-	Name        string `json:"name"`
-	Engine      string `json:"engine"`
-	Upstream    string `json:"upstream,omitempty" doc:"The model's name at the engine; the same name when left out."`
-	Kind        string `json:"kind" doc:"chat or embedding"`
-	InputPrice  string `json:"input_price,omitempty" doc:"For a million tokens, in the bill's currency."`
-	OutputPrice string `json:"output_price,omitempty"`
-}
-
-func (s *server) models(ctx context.Context, _ operator, _ *rest.Request) (rest.List[catalog.Model], error) {
-	list, err := s.catalog.Models(ctx)
-	return rest.NewList(list, false, nil), err
-}
-
-func (s *server) addModel(ctx context.Context, who operator, r *rest.Request, in newModel) (catalog.Model, error) {
-	if in.Upstream == "" {
-		in.Upstream = in.Name
-	}
-	m, err := s.catalog.AddModel(ctx, catalog.Model{
-		Name: in.Name, Engine: in.Engine, Upstream: in.Upstream, Kind: in.Kind, InputPrice: in.InputPrice, OutputPrice: in.OutputPrice,
-	})
-	if err != nil {
-		return catalog.Model{}, err
-	}
-	s.audit(ctx, who, r, "model.add", catalog.TenantID{}, map[string]any{"name": m.Name, "engine": m.Engine})
-	return m, nil
-}
-
-func (s *server) removeModel(ctx context.Context, who operator, r *rest.Request) (deleted, error) {
-	name := r.Param("name")
-	if err := s.catalog.RemoveModel(ctx, name); err != nil {
-		return deleted{}, err
-	}
-	s.audit(ctx, who, r, "model.remove", catalog.TenantID{}, map[string]any{"name": name})
-	return deleted{name, "model", true}, nil
-}
-
 func (s *server) nodes(ctx context.Context, _ operator, _ *rest.Request) (rest.List[catalog.Node], error) {
 	list, err := s.catalog.Nodes(ctx)
 	return rest.NewList(list, false, nil), err

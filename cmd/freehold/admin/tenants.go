@@ -78,6 +78,8 @@ func named(p catalog.ConfigPatch) []string {
 		{p.PredictionLogRetentionDays != nil, "prediction_log_retention_days"},
 		{p.PIIDetectionEnabled != nil, "pii_detection_enabled"},
 		{p.PIIMode != nil, "pii_mode"},
+		{p.PIIAllow != nil, "pii_allow"},
+		{p.PIIDeny != nil, "pii_deny"},
 		{p.AuditLogEnabled != nil, "audit_log_enabled"},
 	} {
 		if f.given {
@@ -85,52 +87,6 @@ func named(p catalog.ConfigPatch) []string {
 		}
 	}
 	return names
-}
-
-type newKey struct {
-	Name      string     `json:"name,omitempty"`
-	Scopes    []string   `json:"scopes"`
-	ExpiresAt *time.Time `json:"expires_at,omitempty"`
-}
-
-type createdKey struct {
-	Key   catalog.Key `json:"key"`
-	Token string      `json:"token"`
-}
-
-func (s *server) keys(ctx context.Context, _ operator, r *rest.Request) (page rest.List[catalog.Key], err error) {
-	t, err := s.catalog.TenantBySlug(ctx, r.Param("slug"))
-	if err != nil {
-		return page, err
-	}
-	list, err := s.catalog.Keys(ctx, t.ID)
-	return rest.NewList(list, false, nil), err
-}
-
-func (s *server) createKey(ctx context.Context, who operator, r *rest.Request, in newKey) (createdKey, error) {
-	t, err := s.catalog.TenantBySlug(ctx, r.Param("slug"))
-	if err != nil {
-		return createdKey{}, err
-	}
-	key, token, err := s.catalog.CreateKey(ctx, t.ID, catalog.KeySpec{Name: in.Name, Scopes: in.Scopes, ExpiresAt: in.ExpiresAt})
-	if err != nil {
-		return createdKey{}, err
-	}
-	s.audit(ctx, who, r, "key.create", t.ID, map[string]any{"key": key.ID, "scopes": key.Scopes})
-	return createdKey{key, token}, nil
-}
-
-func (s *server) revokeKey(ctx context.Context, who operator, r *rest.Request) (deleted, error) {
-	t, err := s.catalog.TenantBySlug(ctx, r.Param("slug"))
-	if err != nil {
-		return deleted{}, err
-	}
-	id := r.Param("id")
-	err = s.fleet.RevokeKey(ctx, t.ID, id)
-	if err == nil || stands(err) {
-		s.audit(ctx, who, r, "key.revoke", t.ID, map[string]any{"key": id})
-	}
-	return deleted{id, "api_key", true}, err
 }
 
 type proof struct {

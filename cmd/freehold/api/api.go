@@ -16,11 +16,14 @@ import (
 	"freehold/tenantdb"
 )
 
-// Config of the tenants' door. Cache, Router, Inference and Logger are required.
+// Config of the tenants' door. Cache, Router, Inference, Keys, Audits and
+// Logger are required.
 type Config struct {
 	Cache     *catalog.Cache
 	Router    *router.Router
 	Inference *inference.Service
+	Keys      Keys
+	Audits    Audits
 	Ready     func(context.Context) error // nil: always ready
 	Logger    *slog.Logger
 	Version   string
@@ -37,7 +40,8 @@ func (c Config) validate() error {
 		missing bool
 		name    string
 	}{
-		{c.Cache == nil, "Cache"}, {c.Router == nil, "Router"}, {c.Inference == nil, "Inference"}, {c.Logger == nil, "Logger"},
+		{c.Cache == nil, "Cache"}, {c.Router == nil, "Router"}, {c.Inference == nil, "Inference"},
+		{c.Keys.missing(), "Keys"}, {c.Audits.missing(), "Audits"}, {c.Logger == nil, "Logger"},
 	} {
 		if f.missing {
 			errs = append(errs, errors.New("Config."+f.name+" is required"))
@@ -57,6 +61,11 @@ type server struct {
 	cache     *catalog.Cache
 	router    *router.Router
 	inference *inference.Service
+	manage    Keys
+	audits    Audits
+	verifying chan struct{} // held while an audit is verified
+	revoking  chan struct{} // held while a key is revoked
+	log       *slog.Logger
 	wait      time.Duration
 }
 
@@ -71,7 +80,10 @@ func New(cfg Config) (*rest.Door, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure api: %w", err)
 	}
-	s := &server{cfg.Cache, cfg.Router, cfg.Inference, cmp.Or(cfg.DatabaseWait, 10*time.Second)}
+	s := &server{
+		cache: cfg.Cache, router: cfg.Router, inference: cfg.Inference, manage: cfg.Keys, audits: cfg.Audits,
+		verifying: make(chan struct{}, verifications), revoking: make(chan struct{}, revocations), log: cfg.Logger, wait: cmp.Or(cfg.DatabaseWait, 10*time.Second),
+	}
 	rest.Mount(d, s.gate, s.routes())
 	return d, nil
 }
@@ -86,8 +98,20 @@ type caller struct {
 // call is the caller as the pipeline knows them.
 func (c caller) call(r *rest.Request) inference.Call {
 	return inference.Call{
-		Tenant: c.tenant, Scope: c.Tenant.String(), Config: c.Config, KeyID: c.KeyID, RequestID: r.ID,
+		Tenant: c.tenant, Scope: c.Tenant.String(), Epoch: c.Epoch, Config: c.Config, Limits: c.Limits,
+		KeyID: c.KeyID, RequestID: r.ID, Gone: rest.ClientGone,
 	}
+}
+
+// asks is the call of a request for inference. What it is told of the caller's
+// limits is in standing once it returns without an error.
+func (c caller) asks(r *rest.Request, standing *inference.Standing) inference.Call {
+	call := c.call(r)
+	call.Told = func(st inference.Standing) { *standing = st }
+	if r.IdempotencyKey != "" {
+		call.IdempotencyKey, call.RequestHash = r.IdempotencyKey, r.Hash()
+	}
+	return call
 }
 
 // gate authenticates, checks state and scope, and runs the handler as the caller.

@@ -14,17 +14,19 @@ func (s *server) chat(ctx context.Context, who caller, r *rest.Request) (*rest.R
 	if err != nil {
 		return nil, err
 	}
+	var standing inference.Standing
+	call := who.asks(r, &standing)
 	if !req.Stream {
-		answer, err := s.inference.Chat(ctx, who.call(r), req)
-		return rest.OK(answer), err
+		answer, err := s.inference.Chat(ctx, call, req)
+		return limited(rest.OK(answer), standing), err
 	}
-	st, err := s.inference.ChatStream(ctx, who.call(r), req)
+	st, err := s.inference.ChatStream(ctx, call, req)
 	if err != nil {
 		return nil, err
 	}
-	return rest.Stream(func(ctx context.Context, send func(any) error) error {
+	return limited(rest.Stream(func(ctx context.Context, send func(any) error) error {
 		return st.Run(ctx, func(c *engine.ChatChunk) error { return send(c) })
-	}), nil
+	}), standing), nil
 }
 
 func (s *server) embed(ctx context.Context, who caller, r *rest.Request) (*rest.Reply, error) {
@@ -32,13 +34,23 @@ func (s *server) embed(ctx context.Context, who caller, r *rest.Request) (*rest.
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.inference.Embed(ctx, who.call(r), req, format)
-	return rest.OK(answer), err
+	var standing inference.Standing
+	answer, err := s.inference.Embed(ctx, who.asks(r, &standing), req, format)
+	return limited(rest.OK(answer), standing), err
 }
 
 func (s *server) predict(ctx context.Context, who caller, r *rest.Request) (*rest.Reply, error) {
-	p, err := s.inference.Predict(ctx, who.call(r), r.Body)
-	return rest.OK(p), err
+	var standing inference.Standing
+	p, err := s.inference.Predict(ctx, who.asks(r, &standing), r.Body)
+	return limited(rest.OK(p), standing), err
+}
+
+// limited adds the headers that tell how the caller stands.
+func limited(reply *rest.Reply, st inference.Standing) *rest.Reply {
+	for name, value := range rest.RateHeader(st) {
+		reply.With(name, value)
+	}
+	return reply
 }
 
 // What follows is for the document: the pipeline reads the bodies itself.

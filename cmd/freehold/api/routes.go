@@ -52,5 +52,37 @@ func (s *server) routes() []rest.Route[caller] {
 			Summary:  "Show a model.",
 			Endpoint: rest.Give(s.model),
 		},
+		{
+			Method: http.MethodGet, Path: "/v1/config", Scope: catalog.ScopeRead,
+			Summary:  "Show the policy in force: the tenant's, and below it the calling key's own.",
+			Endpoint: rest.Give(s.config),
+		},
+		{
+			Method: http.MethodPost, Path: "/v1/api_keys", Scope: catalog.ScopeKeys,
+			Summary:  "Create an API key that can do no more than the calling one. The token is shown once: with an Idempotency-Key the same request, within a day, is answered with the key that it made, without its token.",
+			Endpoint: rest.Take(http.StatusCreated, s.createKey),
+		},
+		{
+			Method: http.MethodGet, Path: "/v1/api_keys", Scope: catalog.ScopeKeys, Query: rest.Paging,
+			Summary:  "List the tenant's API keys, oldest first, revoked ones too.",
+			Endpoint: rest.Give(s.keys),
+		},
+		{
+			Method: http.MethodDelete, Path: "/v1/api_keys/{id}", Scope: catalog.ScopeKeys,
+			Summary:  "Revoke an API key, on every node before this answers; twice is once.",
+			Endpoint: rest.Give(s.revokeKey),
+		},
+		{
+			Method: http.MethodGet, Path: "/v1/audit", Scope: catalog.ScopeRead,
+			Query:    append([]rest.Query{{Name: "action", Type: "string", Summary: "Of this action alone."}}, rest.Paging...),
+			Summary:  "List what was done in the tenant: predictions and administrative acts, newest first.",
+			Endpoint: rest.Give(s.auditRows),
+		},
+		{
+			Method: http.MethodGet, Path: "/v1/audit/verify", Scope: catalog.ScopeRead, Timeout: verifyTime,
+			Query:    []rest.Query{{Name: "payloads", Type: "boolean", Summary: "Compare the predictions that are kept with their hashes too."}},
+			Summary:  "Read the audit back: a row that was changed, removed or inserted is found.",
+			Endpoint: rest.Give(s.verifyAudit),
+		},
 	}
 }

@@ -10,6 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"freehold/catalog"
+	"freehold/cmd/freehold/rest/resttest"
+	"freehold/inference/engine"
+	"freehold/inference/engine/builtin"
+	"freehold/inference/engine/enginetest"
 	"freehold/inference/engine/openai"
 )
 
@@ -79,4 +84,50 @@ func TestUpstream(t *testing.T) {
 	if took := (<-left).Sub(at); took > time.Second {
 		t.Errorf("the upstream was held for %v", took)
 	}
+}
+
+// A Freehold is an engine for another: through its tenants' door, with a tenant's
+// key, all holds that holds of any engine.
+func TestFreeholdBehindFreehold(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	real, err := builtin.New()
+	b.OK(err)
+	b.Use(real)
+	for name, kind := range map[string]string{builtin.AnswerModel: "chat", builtin.EmbedModel: "embedding"} {
+		_, err := b.Catalog.AddModel(t.Context(), catalog.Model{Name: name, Engine: resttest.EngineName, Upstream: name, Kind: kind})
+		b.OK(err)
+		b.Until("the node knows the model", func() bool {
+			_, err := b.Cache.Model(t.Context(), name)
+			return err == nil
+		})
+	}
+	through := func(t *testing.T, key string) engine.Engine {
+		t.Helper()
+		eng, err := openai.New(openai.Config{BaseURL: b.url + "/v1", Key: key, Logger: b.Logger})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = eng.(io.Closer).Close() })
+		return eng
+	}
+	noKey := b.client.Token + "x"
+	enginetest.Run(t, func(t *testing.T) enginetest.Subject {
+		return enginetest.Subject{
+			Engine: through(t, b.client.Token), Model: builtin.AnswerModel, EmbedModel: builtin.EmbedModel, Deterministic: true,
+			Failing: through(t, noKey), Secrets: []string{b.client.Token, noKey},
+			Messages: func(canary string) []engine.Message {
+				return []engine.Message{
+					{Role: "system", Content: engine.TextContent("Our shop opens at nine. The warehouse of " + canary + " stands in Lisbon. We ship on Fridays.")},
+					{Role: "user", Content: engine.TextContent("Where is the warehouse of " + canary + "?")},
+				}
+			},
+			Refused: func(canary string) *engine.ChatRequest {
+				return &engine.ChatRequest{
+					Model:    builtin.AnswerModel,
+					Messages: []engine.Message{{Role: "system", Content: engine.TextContent(canary)}},
+				}
+			},
+		}
+	})
 }

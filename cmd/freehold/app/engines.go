@@ -33,6 +33,9 @@ type madeEngine struct {
 func (e *engines) get(ctx context.Context, name string) (engine.Engine, error) {
 	row, err := e.cache.Engine(ctx, name)
 	if err != nil {
+		if errors.Is(err, catalog.ErrNotFound) {
+			e.keep(name, nil)
+		}
 		return nil, err
 	}
 	e.mu.Lock()
@@ -49,9 +52,19 @@ func (e *engines) get(ctx context.Context, name string) (engine.Engine, error) {
 		e.log.ErrorContext(ctx, "engine can't be made", "engine", name, "error", err)
 		return nil, &engine.Error{Kind: engine.Failed, Message: "the engine could not be made"}
 	}
+	e.keep(name, &madeEngine{row, eng})
+	return eng, nil
+}
+
+// keep keeps what was made for the next call, or nothing, and closes what was there.
+func (e *engines) keep(name string, made *madeEngine) {
 	e.mu.Lock()
 	replaced := e.made[name].eng
-	e.made[name] = madeEngine{row, eng}
+	if made != nil {
+		e.made[name] = *made
+	} else {
+		delete(e.made, name)
+	}
 	e.mu.Unlock()
 	if c, ok := replaced.(io.Closer); ok {
 		// Idle connections alone: whoever still uses it is not disturbed.
@@ -59,7 +72,19 @@ func (e *engines) get(ctx context.Context, name string) (engine.Engine, error) {
 			e.log.Warn("replaced engine did not close", "engine", name, "error", err)
 		}
 	}
-	return eng, nil
+}
+
+// breakers returns the states of the engines' breakers, by engine.
+func (e *engines) breakers() map[string]string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	states := map[string]string{}
+	for name, made := range e.made {
+		if b, ok := made.eng.(*engine.Breaker); ok {
+			states[name] = b.State()
+		}
+	}
+	return states
 }
 
 func (e *engines) build(ctx context.Context, row catalog.Engine) (engine.Engine, error) {
@@ -74,7 +99,14 @@ func (e *engines) build(ctx context.Context, row catalog.Engine) (engine.Engine,
 				return nil, err
 			}
 		}
-		return openai.New(openai.Config{BaseURL: row.BaseURL, Key: key, Timeout: row.Timeout, Logger: e.log})
+		log := e.log.With("engine", row.Name)
+		eng, err := openai.New(openai.Config{BaseURL: row.BaseURL, Key: key, Timeout: row.Timeout, Logger: log})
+		if err != nil {
+			return nil, err
+		}
+		return engine.Break(eng, engine.BreakerConfig{Changed: func(state string) {
+			log.Info("engine's breaker changed", "breaker", state)
+		}}), nil
 	default:
 		return nil, fmt.Errorf("unknown kind %q", row.Kind)
 	}

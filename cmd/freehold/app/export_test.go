@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"freehold/catalog"
+	"freehold/inference/engine"
 )
 
 // WriteEnv writes a file of one variable as dev writes dev.env.
@@ -66,3 +67,17 @@ func BaseURL(c Config) string { return c.baseURL() }
 
 // Recorded is how a chore's runs are written down.
 var Recorded = recorded
+
+// Engines are a node's.
+type Engines = engines
+
+// NewEngines makes them of a catalog.
+func NewEngines(cat *catalog.Catalog, cache *catalog.Cache) *Engines {
+	return &engines{cat: cat, cache: cache, log: slog.New(slog.DiscardHandler), made: map[string]madeEngine{}}
+}
+
+func (e *engines) Get(ctx context.Context, name string) (engine.Engine, error) {
+	return e.get(ctx, name)
+}
+
+func (e *engines) Breakers() map[string]string { return e.breakers() }

@@ -18,7 +18,6 @@ import (
 	"freehold/cmd/freehold/api"
 	"freehold/cmd/freehold/metrics"
 	"freehold/cmd/freehold/rest"
-	"freehold/inference"
 	"freehold/migrations"
 	"freehold/router"
 )
@@ -70,6 +69,9 @@ type node struct {
 	admin   *rest.Door
 	tracing *tracing // nil: none
 	log     *slog.Logger
+
+	pipeline *pipeline
+	finish   func(ctx context.Context) // ends what works behind requests
 }
 
 func newNode(p *Platform, cfg Config, version, token string, tr *tracing, log *slog.Logger) (*node, error) {
@@ -97,7 +99,8 @@ func newNode(p *Platform, cfg Config, version, token string, tr *tracing, log *s
 	}
 	said.router = rt
 	eng := &engines{cat: p.Catalog, cache: cache, log: log, made: map[string]madeEngine{}}
-	inf, err := inference.New(inference.Config{Model: cache.Model, Models: cache.Models, Engine: eng.get, Logger: log})
+	m := metrics.New(version, rt.View)
+	inf, err := newPipeline(p, cache, rt, eng, m, log)
 	if err != nil {
 		return nil, err
 	}
@@ -107,10 +110,10 @@ func newNode(p *Platform, cfg Config, version, token string, tr *tracing, log *s
 		}
 		return nil
 	}
-	n := &node{cfg: cfg, catalog: p.Catalog, cache: cache, router: rt, shares: sh, tracing: tr, log: log}
-	m := metrics.New(version, rt.View)
+	n := &node{cfg: cfg, catalog: p.Catalog, cache: cache, router: rt, shares: sh, pipeline: inf, tracing: tr, log: log}
+	m.Breakers(eng.breakers)
 	n.api, err = api.New(api.Config{
-		Cache: cache, Router: rt, Inference: inf, Ready: readyCheck, Logger: log, Version: version,
+		Cache: cache, Router: rt, Inference: inf.Service, Keys: tenantKeys(p), Audits: tenantAudits(p), Ready: readyCheck, Logger: log, Version: version,
 		DatabaseWait: set.queueWait + set.pauseWait + statementTime,
 	})
 	if err != nil {
@@ -132,6 +135,18 @@ func newNode(p *Platform, cfg Config, version, token string, tr *tracing, log *s
 	return n, nil
 }
 
+// tenantKeys is what the tenants' door does with keys.
+func tenantKeys(p *Platform) api.Keys {
+	return api.Keys{
+		List: p.Catalog.Keys, Create: p.Catalog.CreateKey, Revoke: p.Fleet.RevokeKey, Audit: p.Catalog.AppendAudit,
+	}
+}
+
+// tenantAudits is what the tenants' door verifies audits by.
+func tenantAudits(p *Platform) api.Audits {
+	return api.Audits{Head: p.Catalog.AuditHead, Verify: p.Catalog.VerifyAuditSignature, PublicKeys: p.Catalog.AuditPublicKeys}
+}
+
 // processName is how a process is listed.
 func processName() (string, error) {
 	host, err := os.Hostname()
@@ -145,9 +160,9 @@ func processName() (string, error) {
 // for a connection.
 const statementTime = 5 * time.Second
 
-// minSchema is the oldest tenant schema that this binary serves: requests are
-// fenced by 2's domain.
-const minSchema = 2
+// minSchema is the oldest tenant schema that this binary serves: 4 has the counters
+// that every request is admitted by.
+const minSchema = 4
 
 // run serves until ctx ends, then stops in the order that lets each part finish
 // with what it needs: doors, router, workers, cache.
@@ -157,6 +172,18 @@ func (n *node) run(ctx context.Context, p *Platform, workers bool, apiLn, adminL
 	defer stopParts()
 	g, failed := errgroup.WithContext(parts)
 	g.Go(func() error { return n.cache.Run(parts) })
+	// What is settled last is sealed before the router closes.
+	behind, endBehind := context.WithCancel(parts)
+	sealed := make(chan struct{})
+	g.Go(func() error { defer close(sealed); return n.pipeline.run(behind) })
+	n.finish = func(ctx context.Context) {
+		endBehind()
+		select {
+		case <-sealed:
+		case <-ctx.Done():
+		}
+	}
+	defer endBehind()
 	g.Go(func() error { return n.api.Serve(apiLn) })
 	g.Go(func() error { return n.admin.Serve(adminLn) })
 	var w *background
@@ -184,10 +211,17 @@ func (n *node) stop(w *background, stopParts context.CancelFunc) error {
 	// The context that this node ran under has ended, so the bound is a new one.
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
+	// A settlement that waits for its database, and an answer that nobody waits for
+	// any more, have half of that time.
+	hurry := time.AfterFunc(drainTime/2, n.pipeline.Stop)
+	defer hurry.Stop()
 	var doors errgroup.Group
 	doors.Go(func() error { return n.api.Shutdown(ctx) })
 	doors.Go(func() error { return n.admin.Shutdown(ctx) })
-	errs := []error{doors.Wait(), n.leave(ctx)}
+	errs := []error{doors.Wait()}
+	n.pipeline.Stop()
+	n.seal(ctx)
+	errs = append(errs, n.leave(ctx))
 	if w != nil {
 		errs = append(errs, w.Stop(ctx))
 	}
@@ -197,6 +231,16 @@ func (n *node) stop(w *background, stopParts context.CancelFunc) error {
 		n.log.Warn("stopped before everything had ended", "error", err)
 	}
 	return nil
+}
+
+// sealTime bounds the sealing of what was settled last: a worker does it otherwise.
+const sealTime = time.Second
+
+func (n *node) seal(ctx context.Context) {
+	// The doors may have used up all of ctx.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sealTime)
+	defer cancel()
+	n.finish(ctx)
 }
 
 // Work runs the workers alone until ctx ends.

@@ -54,7 +54,8 @@ func startWorkers(ctx context.Context, p *Platform, cfg Config, log *slog.Logger
 // chores are the platform's own periodic work; each is done by one process at a time.
 func chores(p *Platform) []queue.Periodic {
 	return []queue.Periodic{
-		{Name: "prediction-weeks", Every: 24 * time.Hour, RunAtStart: true, Run: p.Fleet.MakeWeeks},
+		{Name: "tenant-visits", Every: time.Second, RunAtStart: true, Run: p.Fleet.VisitDue},
+		{Name: "daily-visits", Every: time.Hour, RunAtStart: true, Run: p.Fleet.MarkDaily},
 		{Name: "ready-databases", Every: 10 * time.Second, RunAtStart: true, Run: p.Fleet.RefillReady},
 		{Name: "database-names", Every: time.Minute, Run: p.Fleet.NameDatabases},
 		{Name: "measure-servers", Every: 5 * time.Minute, RunAtStart: true, Run: p.Fleet.MeasureServers},

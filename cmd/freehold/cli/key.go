@@ -2,10 +2,7 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"reflect"
 	"strconv"
 	"strings"
 
@@ -16,38 +13,47 @@ import (
 )
 
 func (e *env) keyCmd() *cobra.Command {
-	return group("key", "Tenants' API keys", e.keyCreate(), e.keyList(), e.keyRevoke())
+	return group("key", "Tenants' API keys", e.keyCreate(), e.keyList(), e.keySet(), e.keyRevoke())
 }
 
 func (e *env) keyCreate() *cobra.Command {
 	var (
-		spec    catalog.KeySpec
-		expires span
+		spec       catalog.KeySpec
+		expires    span
+		tokens     int64
+		concurrent int
 	)
-	c := &cobra.Command{
+	var c *cobra.Command
+	c = &cobra.Command{
 		Use: "create TENANT", Short: "Make a key; it is shown once", Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: e.with(func(ctx context.Context, p *app.Platform, args []string) error {
 			t, err := tenant(ctx, p, args[0])
 			if err != nil {
 				return err
 			}
-			spec.ExpiresAt = expires.fromNow()
+			spec.ExpiresAt, spec.Actor = expires.fromNow(), actor()
+			if c.Flags().Changed("monthly-tokens") {
+				spec.MonthlyTokenLimit = &tokens
+			}
+			if c.Flags().Changed("concurrent") {
+				spec.ConcurrentRequestLimit = &concurrent
+			}
 			k, token, err := p.Catalog.CreateKey(ctx, t.ID, spec)
 			if err != nil {
 				return err
 			}
-			// The key is shown whatever comes after it: nobody can show it again.
-			shown := e.show(map[string]any{"key": k, "token": token}, table{rows: [][]string{
-				{"key", k.ID}, {"scopes", strings.Join(k.Scopes, ",")}, {"expires", momentOr(k.ExpiresAt, "never")},
-				{"token", token + "  (shown once)"},
-			}})
-			return errors.Join(shown, audit(ctx, p, "key.create", t.ID, map[string]any{"key": k.ID, "scopes": k.Scopes}))
+			tab := keyTable(k)
+			tab.add("token", token+"  (shown once)")
+			return e.show(map[string]any{"key": k, "token": token}, tab)
 		}),
 	}
 	f := c.Flags()
 	f.StringSliceVar(&spec.Scopes, "scope", []string{catalog.ScopeAll}, "scopes, by comma")
 	f.StringVar(&spec.Name, "name", "", "what it is for")
 	f.Var(&expires, "expires-in", "for how long it holds, as 12h or 30d (default: for good)")
+	f.StringSliceVar(&spec.AllowedModels, "allow-model", nil, "models that it may use, by comma, a prefix with an asterisk too (default: all of the tenant's)")
+	f.Int64Var(&tokens, "monthly-tokens", 0, "tokens that it may use in a month (default: no other limit than the tenant's)")
+	f.IntVar(&concurrent, "concurrent", 0, "requests that it may have at work (default: no other limit than the tenant's)")
 	return c
 }
 
@@ -63,11 +69,42 @@ func (e *env) keyList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			tab := table{head: []string{"key", "name", "scopes", "created", "expires", "revoked"}}
+			tab := table{head: []string{"key", "name", "scopes", "models", "tokens a month", "at a time", "created", "expires", "revoked"}}
 			for _, k := range keys {
-				tab.add(k.ID, k.Name, strings.Join(k.Scopes, ","), moment(k.CreatedAt), momentOr(k.ExpiresAt, "never"), momentOr(k.RevokedAt, "no"))
+				tab.add(k.ID, k.Name, strings.Join(k.Scopes, ","), modelsOr(k), numberOr(k.MonthlyTokenLimit),
+					numberOr(k.ConcurrentRequestLimit), moment(k.CreatedAt), momentOr(k.ExpiresAt, "never"), momentOr(k.RevokedAt, "no"))
 			}
 			return e.show(keys, tab)
+		}),
+	}
+}
+
+func (e *env) keySet() *cobra.Command {
+	return &cobra.Command{
+		Use:   "set TENANT KEY NAME=VALUE...",
+		Short: "Change a key's name, models or limits, on every node within a second",
+		Long: "Change a key's name, allowed_models, monthly_token_limit or concurrent_request_limit, on every node\n" +
+			"within a second. An empty value takes a limit away: the tenant's own remain.",
+		Example: "  freehold key set acme 3fGh0aBcD1eF monthly_token_limit=50000 allowed_models=freehold-embed-1,gpt-*\n" +
+			"  freehold key set acme 3fGh0aBcD1eF concurrent_request_limit=",
+		Args: usageArgs(cobra.MinimumNArgs(3)),
+		RunE: e.with(func(ctx context.Context, p *app.Platform, args []string) error {
+			patch, names, err := parsePatch[catalog.KeyPatch](args[2:])
+			if err != nil {
+				return err
+			}
+			t, err := tenant(ctx, p, args[0])
+			if err != nil {
+				return err
+			}
+			k, err := p.Fleet.PatchKey(ctx, t.ID, args[1], patch)
+			if stands(err) {
+				err = errors.Join(err, audit(ctx, p, "key.set", t.ID, map[string]any{"key": args[1], "names": names}))
+			}
+			if err != nil {
+				return named("key", args[1], again(err))
+			}
+			return e.show(k, keyTable(k))
 		}),
 	}
 }
@@ -92,119 +129,28 @@ func (e *env) keyRevoke() *cobra.Command {
 	}
 }
 
-func (e *env) configCmd() *cobra.Command {
-	get := &cobra.Command{
-		Use: "get TENANT", Short: "Show a tenant's configuration", Args: usageArgs(cobra.ExactArgs(1)),
-		RunE: e.with(func(ctx context.Context, p *app.Platform, args []string) error {
-			t, err := tenant(ctx, p, args[0])
-			if err != nil {
-				return err
-			}
-			c, err := p.Catalog.TenantConfig(ctx, t.ID)
-			if err != nil {
-				return err
-			}
-			return e.showConfig(c)
-		}),
-	}
-	set := &cobra.Command{
-		Use:     "set TENANT NAME=VALUE...",
-		Short:   "Change a tenant's configuration, on every node within a second",
-		Example: "  freehold config set acme concurrent_request_limit=20 allowed_models=freehold-answer-1,freehold-embed-1",
-		Args:    usageArgs(cobra.MinimumNArgs(2)),
-		RunE: e.with(func(ctx context.Context, p *app.Platform, args []string) error {
-			patch, names, err := parsePatch(args[1:])
-			if err != nil {
-				return err
-			}
-			t, err := tenant(ctx, p, args[0])
-			if err != nil {
-				return err
-			}
-			c, err := p.Fleet.PatchConfig(ctx, t.ID, patch)
-			if stands(err) {
-				err = errors.Join(err, audit(ctx, p, "config.set", t.ID, map[string]any{"names": names}))
-			}
-			if err != nil {
-				return again(err)
-			}
-			return e.showConfig(c)
-		}),
-	}
-	return group("config", "Tenants' configuration", get, set)
+// keyTable shows one key.
+func keyTable(k catalog.Key) table {
+	return table{rows: [][]string{
+		{"key", k.ID}, {"name", k.Name}, {"scopes", strings.Join(k.Scopes, ",")}, {"models", modelsOr(k)},
+		{"tokens a month", numberOr(k.MonthlyTokenLimit)}, {"requests at a time", numberOr(k.ConcurrentRequestLimit)},
+		{"expires", momentOr(k.ExpiresAt, "never")},
+	}}
 }
 
-// parsePatch reads NAME=VALUE pairs by the JSON names of catalog.ConfigPatch, and
-// reports every mistake at once.
-func parsePatch(pairs []string) (catalog.ConfigPatch, []string, error) {
-	kinds := map[string]reflect.Type{}
-	var known []string
-	for f := range reflect.TypeFor[catalog.ConfigPatch]().Fields() {
-		name := f.Tag.Get("json")
-		kinds[name] = f.Type.Elem()
-		known = append(known, name)
+// tenants is what a key's own limit is when it has none.
+const tenants = "the tenant's"
+
+func modelsOr(k catalog.Key) string {
+	if k.AllowedModels == nil {
+		return tenants
 	}
-	var (
-		errs  []error
-		names []string
-		body  = map[string]any{}
-	)
-	for _, pair := range pairs {
-		name, value, ok := strings.Cut(pair, "=")
-		kind, have := kinds[name]
-		if !ok || !have {
-			errs = append(errs, fmt.Errorf("%w: %q is not NAME=VALUE with a name of %s", errUsage, pair, strings.Join(known, ", ")))
-			continue
-		}
-		v, err := patchValue(kind, value)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%w: %s: %w", errUsage, name, err))
-			continue
-		}
-		body[name] = v
-		names = append(names, name)
-	}
-	var patch catalog.ConfigPatch
-	if err := errors.Join(errs...); err != nil {
-		return patch, nil, err
-	}
-	b, err := json.Marshal(body)
-	if err == nil {
-		err = json.Unmarshal(b, &patch)
-	}
-	return patch, names, err
+	return strings.Join(k.AllowedModels, ",")
 }
 
-func patchValue(kind reflect.Type, value string) (any, error) {
-	switch kind.Kind() {
-	case reflect.Bool:
-		b, err := strconv.ParseBool(value)
-		if err != nil {
-			return nil, errors.New("want true or false")
-		}
-		return b, nil
-	case reflect.Int, reflect.Int64:
-		n, err := strconv.ParseInt(value, 10, 64)
-		if err != nil {
-			return nil, errors.New("want a whole number")
-		}
-		return n, nil
-	case reflect.Slice:
-		return strings.FieldsFunc(value, func(r rune) bool { return r == ',' }), nil
-	default:
-		return value, nil
+func numberOr[T int | int64](n *T) string {
+	if n == nil {
+		return tenants
 	}
-}
-
-func (e *env) showConfig(c catalog.TenantConfig) error {
-	var t table
-	v := reflect.ValueOf(c)
-	for f, value := range v.Fields() {
-		cell := fmt.Sprint(value.Interface())
-		if list, ok := value.Interface().([]string); ok {
-			cell = strings.Join(list, ",")
-		}
-		t.add(f.Tag.Get("json"), cell)
-	}
-	return e.show(c, t)
+	return strconv.FormatInt(int64(*n), 10)
 }

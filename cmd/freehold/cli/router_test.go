@@ -85,7 +85,10 @@ func TestRouterCommands(t *testing.T) { //nolint:paralleltest // the environment
 func TestRouterUnreachable(t *testing.T) { //nolint:paralleltest // the environment is the process's
 	b, p := setupNode(t)
 	real := os.Getenv("FREEHOLD_ADMIN_URL")
-	tenants := p.Serve(api.New(api.Config{Cache: p.Cache, Router: p.Router, Inference: p.Inference, Logger: p.Logger}))
+	tenants := p.Serve(api.New(api.Config{
+		Cache: p.Cache, Router: p.Router, Inference: p.Inference, Logger: p.Logger,
+		Keys: api.Keys{List: p.Catalog.Keys, Create: p.Catalog.CreateKey, Revoke: p.Fleet.RevokeKey, Audit: p.Catalog.AppendAudit},
+	}))
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }))
 	defer other.Close()
 	gone := httptest.NewServer(http.NotFoundHandler())

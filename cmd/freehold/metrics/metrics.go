@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"freehold/cmd/freehold/rest"
+	"freehold/inference/engine"
 	"freehold/router"
 )
 
@@ -21,6 +22,8 @@ type Metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	engines  *prometheus.CounterVec
+	overrun  prometheus.Counter
 }
 
 // New makes the metrics of the process, of the doors, and of a router through
@@ -37,13 +40,19 @@ func New(version string, view func(top int) router.View) *Metrics {
 			Help:    "Time to the end of the answer, of a stream to its last event, by door, method and route pattern.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"door", "method", "route"}),
+		engines: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "freehold_engine_requests_total", Help: "Requests to engines by engine and outcome.",
+		}, []string{"engine", "outcome"}),
+		overrun: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "freehold_overrun_tokens_total", Help: "Tokens that engines counted beyond the bound that their model declares.",
+		}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "freehold_build_info", Help: "1; the label tells the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
 	m.registry.MustRegister(
-		m.requests, m.seconds, info, routerCollector{view},
+		m.requests, m.seconds, m.engines, m.overrun, info, routerCollector{view},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
@@ -57,6 +66,18 @@ func (m *Metrics) Door(name string) func(rest.Observation) {
 		requests.WithLabelValues(o.Method, o.Route, strconv.Itoa(o.Status)).Inc()
 		seconds.WithLabelValues(o.Method, o.Route).Observe(o.Took.Seconds())
 	}
+}
+
+// Overrun counts tokens beyond what was granted: for inference.Config.Overrun.
+func (m *Metrics) Overrun(tokens int64) { m.overrun.Add(float64(tokens)) }
+
+// Tried counts a request to an engine by how it ended: for inference.Config.Tried.
+func (m *Metrics) Tried(name string, err error) {
+	outcome := "succeeded"
+	if err != nil {
+		outcome = engine.KindOf(err).String()
+	}
+	m.engines.WithLabelValues(name, outcome).Inc()
 }
 
 // Text is all metrics as MediaType.

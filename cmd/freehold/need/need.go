@@ -28,6 +28,9 @@ const (
 	NodeSilent        = "node_silent"
 	ChoreFailed       = "chore_failed"
 	ReadyLow          = "ready_low"
+	SpoolLeft         = "spool_left"
+	AuditLate         = "audit_late"
+	VisitFailing      = "visit_failing"
 )
 
 // Need is one trouble, of one thing or of many.
@@ -69,8 +72,8 @@ func (s Status) Live() int {
 // sources are who looks for what, the most urgent first. A new kind of trouble is
 // a constant above, a function and its place here.
 var sources = []func(look) []Need{
-	noNode, serverDown, breakerOpen, serverSilent, operationFailed, operationOverdue, finding, serverNearLimit,
-	tenantBelowTarget, catalogBackupOld, mailStuck, nodeSilent, choreFailed, readyLow,
+	noNode, serverDown, breakerOpen, serverSilent, operationFailed, operationOverdue, finding, auditLate, spoolLeft, visitFailing,
+	serverNearLimit, tenantBelowTarget, catalogBackupOld, mailStuck, nodeSilent, choreFailed, readyLow,
 }
 
 // look is what sources look at.

@@ -112,13 +112,14 @@ var overdue = map[string]struct {
 	after   time.Duration
 	command string
 }{
-	"catalog-backup":   {5 * time.Hour, "freehold catalog backup"},
-	"reconcile":        {time.Hour, "freehold doctor"},
-	"measure-servers":  {time.Hour, "freehold doctor"},
-	"ready-databases":  {time.Hour, "freehold server list"},
-	"database-names":   {time.Hour, "freehold doctor"},
-	"mail":             {time.Hour, "freehold mail list"},
-	"prediction-weeks": {50 * time.Hour, "freehold doctor"},
+	"catalog-backup":  {5 * time.Hour, "freehold catalog backup"},
+	"reconcile":       {time.Hour, "freehold doctor"},
+	"measure-servers": {time.Hour, "freehold doctor"},
+	"ready-databases": {time.Hour, "freehold server list"},
+	"database-names":  {time.Hour, "freehold doctor"},
+	"mail":            {time.Hour, "freehold mail list"},
+	"tenant-visits":   {time.Hour, "freehold doctor"},
+	"daily-visits":    {26 * time.Hour, "freehold doctor"},
 }
 
 // choreBlip is how long what is done again and again may fail: one bad moment is

@@ -45,8 +45,9 @@ type Error struct {
 	Status               int
 	Code, Type           string
 	Param, Message       string
-	RetryAfter           time.Duration // 0: no header
-	Err                  error         // for the log
+	RetryAfter           time.Duration     // 0: no header
+	Header               map[string]string // more headers; they win over the table's
+	Err                  error             // for the log
 	unlisted, clientGone bool
 }
 
@@ -95,6 +96,8 @@ var table = []row{
 	{is: errMethod, status: 405, code: "method_not_allowed", message: "The route does not answer this method."},
 	{is: errSlowClient, status: 408, code: "request_timeout", message: "The request did not arrive in time."},
 	{is: catalog.ErrMismatch, status: 422, code: "idempotency_mismatch", message: "This Idempotency-Key was used for another request.", param: "Idempotency-Key"},
+	{is: inference.ErrMismatch, status: 422, code: "idempotency_mismatch", message: "This Idempotency-Key was used for another request.", param: "Idempotency-Key"},
+	{is: inference.ErrNotKept, status: 409, code: "conflict", message: "This Idempotency-Key's request was answered, and the answer was too large to be kept.", param: "Idempotency-Key"},
 	{is: catalog.ErrExists, status: 409, code: "conflict", message: "The name is taken by another one."},
 	{is: catalog.ErrConflict, status: 409, code: "conflict"},
 	{is: errTooLarge, status: 413, code: "request_too_large", message: "The request body is too large."},
@@ -130,6 +133,9 @@ func Describe(err error) *Error {
 	}
 	if e, ok := errors.AsType[*engine.Error](err); ok {
 		return describeEngine(e, err)
+	}
+	if e, ok := errors.AsType[*inference.Refusal](err); ok {
+		return describeRefusal(e, err)
 	}
 	if e, ok := errors.AsType[*catalog.Invalid](err); ok {
 		return &Error{Status: 400, Code: "invalid_request", Type: typeRequest, Param: e.Field, Message: e.Text, Err: err}

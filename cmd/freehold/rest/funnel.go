@@ -106,6 +106,7 @@ func (d *Door) logPanic(id string, p any) {
 }
 
 func (d *Door) answer(c *fiber.Ctx, cl *call, reply *Reply) {
+	setAll(c, reply.header)
 	if reply.media != "" {
 		d.write(c, cl, reply.status, reply.media, reply.text)
 		d.access(cl, reply.status, "")
@@ -132,9 +133,16 @@ func (d *Door) fail(c *fiber.Ctx, cl *call, err error) {
 	if !e.retryable() {
 		c.Set("X-Should-Retry", "false")
 	}
+	setAll(c, e.Header)
 	b, _ := json.Marshal(e.body()) // strings always encode
 	d.write(c, cl, e.Status, mediaJSON, b)
 	d.access(cl, e.Status, e.Code)
+}
+
+func setAll(c *fiber.Ctx, header map[string]string) {
+	for name, value := range header {
+		c.Set(name, value)
+	}
 }
 
 const mediaJSON = "application/json"

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,9 +35,20 @@ type Request struct {
 	// RFC 7240).
 	Async bool
 
+	target string // method and path, as they came
 	params map[string]string
 	query  url.Values
 	media  string
+}
+
+// Hash is of what is asked: method, path and body. Two requests of one hash ask for
+// the same.
+func (r *Request) Hash() []byte {
+	h := sha256.New()
+	h.Write([]byte(r.target))
+	h.Write([]byte{0})
+	h.Write(r.Body)
+	return h.Sum(nil)
 }
 
 // Param returns a path parameter, unescaped.
@@ -56,6 +68,7 @@ func newRequest(c *fiber.Ctx, id string) (*Request, error) {
 	}
 	r.Async = prefersAsync(c.Get("Prefer"))
 	r.Body = slices.Clone(c.Request().Body())
+	r.target = c.Method() + " " + strings.Clone(c.Path())
 	if q := c.Context().URI().QueryString(); len(q) > 0 {
 		var err error
 		if r.query, err = url.ParseQuery(string(q)); err != nil {

@@ -147,6 +147,7 @@ func (e Endpoint[C]) Streaming() Endpoint[C] {
 // Reply is a successful answer.
 type Reply struct {
 	status int
+	header map[string]string
 	value  any
 	media  string // set: text is the body
 	text   []byte
@@ -155,6 +156,16 @@ type Reply struct {
 
 // OK answers 200 with v as JSON.
 func OK(v any) *Reply { return &Reply{status: http.StatusOK, value: v} }
+
+// With adds a header to the answer, in place of an earlier value, and returns the
+// reply. A stream's headers go out before its first event, also when that fails.
+func (r *Reply) With(name, value string) *Reply {
+	if r.header == nil {
+		r.header = map[string]string{}
+	}
+	r.header[name] = value
+	return r
+}
 
 // Stream answers with server-sent events. fn runs on a goroutine of the door's
 // until it returns, always exactly once; ctx ends when the client goes away or

@@ -53,6 +53,9 @@ func fieldsIn(t reflect.Type) func(func(reflect.StructField) bool) {
 
 // schema describes a Go type as JSON Schema, the part of it that OpenAPI 3.0 knows.
 func schema(t reflect.Type) map[string]any {
+	if other, ok := reflect.Zero(t).Interface().(interface{ JSONType() reflect.Type }); ok {
+		return schema(other.JSONType()) // it is written as another type is
+	}
 	switch {
 	case t == reflect.TypeFor[json.RawMessage]():
 		return map[string]any{}

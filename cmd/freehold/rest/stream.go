@@ -30,6 +30,7 @@ type events struct {
 // stream answers with server-sent events. release is called once, when producer
 // and writer have both ended.
 func (d *Door) stream(ctx context.Context, c *fiber.Ctx, cl *call, reply *Reply, cancel context.CancelCauseFunc, release func()) {
+	setAll(c, reply.header)
 	stopEnding := context.AfterFunc(d.streams, func() { cancel(ErrShuttingDown) })
 	ev := &events{frames: make(chan []byte, 16)}
 	go func() {

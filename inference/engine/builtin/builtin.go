@@ -61,7 +61,7 @@ func New() (*Engine, error) {
 }
 
 // Embed serves freehold-embed-1. Of each input the first MaxTokens tokens are
-// read and counted.
+// read and counted, but never more than its bytes and one.
 func (e *Engine) Embed(ctx context.Context, req *engine.EmbedRequest) (*engine.EmbedResponse, error) {
 	switch {
 	case req.Model != EmbedModel:
@@ -77,7 +77,7 @@ func (e *Engine) Embed(ctx context.Context, req *engine.EmbedRequest) (*engine.E
 	}
 	res := &engine.EmbedResponse{Vectors: vectors}
 	for _, text := range req.Input {
-		res.Usage.PromptTokens += int64(e.encoder.read(text))
+		res.Usage.PromptTokens += int64(min(e.encoder.read(text), len(text)+1))
 	}
 	res.Usage.TotalTokens = res.Usage.PromptTokens
 	return res, nil

@@ -79,18 +79,20 @@ func (e *Engine) reply(ctx context.Context, req *engine.ChatRequest) (*reply, er
 		return nil, err
 	}
 	turns := make([]Turn, 0, len(req.Messages))
+	sizes := make([]int, 0, len(req.Messages))
 	size := 0
 	for _, m := range req.Messages {
-		if !plain(m.Content) {
+		n, ok := plain(m)
+		if !ok {
 			return nil, unsupported("messages", "the built-in model reads text only")
 		}
-		turns = append(turns, Turn{m.Role, m.Text()})
+		turns, sizes = append(turns, Turn{m.Role, m.Text()}), append(sizes, n)
 		size += len(turns[len(turns)-1].Text)
 	}
 	var prompt int64
 	if size <= maxPromptBytes {
-		for _, t := range turns {
-			prompt += e.tokens(t.Text)
+		for i, t := range turns {
+			prompt += e.tokens(t.Text, sizes[i])
 		}
 	}
 	if size > maxPromptBytes || prompt > MaxPromptTokens {
@@ -112,10 +114,11 @@ func (e *Engine) reply(ctx context.Context, req *engine.ChatRequest) (*reply, er
 	return r, nil
 }
 
-// tokens counts a text for the bill: never more than its bytes and one, which the
-// encoder's normalisation of a few rare signs would exceed.
-func (e *Engine) tokens(text string) int64 {
-	return int64(min(e.encoder.Tokens(text), len(text)+1))
+// tokens counts a message's text for the bill: never more than the bytes that its
+// author wrote and one, which the encoder's normalisation of a few rare signs, and
+// the line breaks between many parts, would exceed.
+func (e *Engine) tokens(text string, bytes int) int64 {
+	return int64(min(e.encoder.Tokens(text), bytes+1))
 }
 
 // cut splits a text into words and keeps as many as limit tokens allow.
@@ -190,16 +193,21 @@ func set(raw json.RawMessage) bool {
 	return true
 }
 
-// plain says whether a message's content is text: null, a string, or text parts.
-func plain(content json.RawMessage) bool {
-	var parts []struct{ Type string }
-	if json.Unmarshal(content, &parts) != nil {
-		return true // no array: a string, or what the pipeline has let pass
+// plain says whether a message's content is text (null, a string, or text parts),
+// and how many bytes of it.
+func plain(m engine.Message) (bytes int, ok bool) {
+	var parts []struct{ Type, Text string }
+	if json.Unmarshal(m.Content, &parts) != nil {
+		return len(m.Text()), true // no array: a string, or what the pipeline has let pass
 	}
 	for _, p := range parts {
-		if p.Type != "text" && p.Type != "refusal" {
-			return false
+		switch p.Type {
+		case "text":
+			bytes += len(p.Text)
+		case "refusal":
+		default:
+			return 0, false
 		}
 	}
-	return true
+	return bytes, true
 }

@@ -6,31 +6,28 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"time"
 
 	"freehold/inference/engine"
 )
 
-// maxRetryAfter is the longest that one retry waits for an upstream's sake.
-const maxRetryAfter = 2 * time.Second
-
 // post sends body and returns the upstream's answer, which has a status of 2xx
-// and whose body the caller closes. It tries a second time when the upstream
-// couldn't be reached or said that it can't serve now; nothing has come back then.
+// and whose body the caller closes. It tries again, up to Config.Tries times and
+// while there is time, when the connection failed before an answer or the upstream
+// said that it can't serve just now; nothing has come back then.
 func (c *client) post(ctx context.Context, path string, body any) (*http.Response, error) {
 	b, err := json.Marshal(body)
 	if err != nil {
-		return nil, &engine.Error{Kind: engine.Failed, Message: "the request could not be encoded"}
+		return nil, &engine.Error{Kind: engine.BadRequest, Message: "the request could not be encoded"}
 	}
-	for first := true; ; first = false {
+	started := time.Now()
+	for try := 1; ; try++ {
 		resp, err := c.send(ctx, path, b)
 		if err == nil && resp.StatusCode/100 == 2 {
 			return resp, nil
 		}
-		wait := 100*time.Millisecond + rand.N(100*time.Millisecond) //nolint:gosec // spreads retries, hides nothing
+		wait := pause(try)
 		var (
 			again bool
 			fail  *engine.Error
@@ -39,10 +36,11 @@ func (c *client) post(ctx context.Context, path string, body any) (*http.Respons
 			fail = broken(ctx, err, "the engine could not be reached")
 			again = fail.Kind == engine.Failed && ctx.Err() == nil
 		} else {
-			wait, again = retryable(resp, wait)
-			fail = c.refused(ctx, resp)
+			var why reason
+			fail, why = c.refused(ctx, resp)
+			wait, again = retryable(resp, why, wait)
 		}
-		if !first || !again {
+		if !again || try >= c.cfg.Tries || !c.timeFor(ctx, started, wait) {
 			return nil, fail
 		}
 		c.cfg.Logger.Info("engine call is tried again", "path", path, "upstream_status", fail.UpstreamStatus)
@@ -52,6 +50,16 @@ func (c *client) post(ctx context.Context, path string, body any) (*http.Respons
 			return nil, broken(ctx, ctx.Err(), "")
 		}
 	}
+}
+
+// timeFor reports whether waiting leaves time to ask: what went wrong is a better
+// answer than that time ran out.
+func (c *client) timeFor(ctx context.Context, started time.Time, wait time.Duration) bool {
+	end := started.Add(c.cfg.Timeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(end) {
+		end = d
+	}
+	return time.Until(end) > wait
 }
 
 func (c *client) send(ctx context.Context, path string, body []byte) (*http.Response, error) {
@@ -66,27 +74,6 @@ func (c *client) send(ctx context.Context, path string, body []byte) (*http.Resp
 		req.Header.Set("Authorization", "Bearer "+c.cfg.Key)
 	}
 	return c.http.Do(req)
-}
-
-// retryable reports whether a refusal is worth a second try, and when.
-func retryable(resp *http.Response, wait time.Duration) (time.Duration, bool) {
-	if resp.StatusCode != http.StatusBadGateway && resp.StatusCode != http.StatusServiceUnavailable {
-		return 0, false
-	}
-	after := resp.Header.Get("Retry-After")
-	if after == "" {
-		return wait, true
-	}
-	if s, err := strconv.ParseFloat(after, 64); err == nil {
-		d := time.Duration(s * float64(time.Second))
-		return max(d, wait), s >= 0 && s <= maxRetryAfter.Seconds()
-	}
-	at, err := http.ParseTime(after)
-	if err != nil {
-		return wait, true
-	}
-	d := time.Until(at)
-	return max(d, wait), d <= maxRetryAfter
 }
 
 // read reads a whole body of bounded size and closes it.

@@ -28,7 +28,7 @@ func (c *client) Chat(ctx context.Context, req *engine.ChatRequest) (*engine.Cha
 		return nil, err
 	}
 	if reported(got.Error) {
-		return nil, inBand(wrap(got.Error))
+		return nil, c.inBand(wrap(got.Error))
 	}
 	if len(got.Choices) == 0 {
 		return nil, malformed("the engine gave no answer")
@@ -43,6 +43,9 @@ func (c *client) Chat(ctx context.Context, req *engine.ChatRequest) (*engine.Cha
 		*to = engine.ChatChoice{Index: i, Message: message, Logprobs: choice.Logprobs, FinishReason: "stop"}
 		if choice.Index != nil {
 			to.Index = *choice.Index
+		}
+		if to.Index < 0 || to.Index >= maxChoices {
+			return nil, malformed("the engine's answer has a choice that nobody asked for")
 		}
 		if choice.FinishReason != nil && *choice.FinishReason != "" {
 			to.FinishReason = *choice.FinishReason
@@ -77,13 +80,18 @@ func answerOf(raw json.RawMessage) (json.RawMessage, error) {
 	return json.Marshal(m)
 }
 
-// counted returns usage as it may be booked: never negative, with a total.
+// mostTokens is more than any answer has: sums of counts stay far from overflowing.
+const mostTokens = 1 << 31
+
+// counted returns usage as it may be booked: neither negative nor absurd, with a
+// total.
 func counted(u *engine.Usage) engine.Usage {
 	if u == nil {
 		return engine.Usage{}
 	}
 	out := *u
-	out.PromptTokens, out.CompletionTokens = max(0, u.PromptTokens), max(0, u.CompletionTokens)
+	out.PromptTokens = min(max(0, u.PromptTokens), mostTokens)
+	out.CompletionTokens = min(max(0, u.CompletionTokens), mostTokens)
 	out.TotalTokens = out.PromptTokens + out.CompletionTokens
 	for _, details := range []*json.RawMessage{&out.PromptTokensDetails, &out.CompletionTokensDetails} {
 		if string(*details) == "null" {

@@ -88,7 +88,7 @@ func TestRefusals(t *testing.T) {
 			u := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Location", "/elsewhere")
 				says(c.status, c.body)(w, r)
-			})
+			}, func(c *openai.Config) { c.Tries = 1 })
 			_, err := u.Chat(t.Context(), chat())
 			e := wantFail(t, err, c.kind, c.status)
 			if !strings.Contains(e.Message, c.message) || e.Param != c.param || len(e.Message) > 1100 {
@@ -112,6 +112,8 @@ func TestAnswersThatAreNone(t *testing.T) {
 		"no choices":      `{"choices":[]}`,
 		"no message":      `{"choices":[{"index":0}]}`,
 		"an error inside": `{"error":{"message":"x","code":"overloaded"}}`,
+		"a wild choice":   `{"choices":[{"index":1000000,"message":{"content":"a"}}]}`,
+		"our key":         `{"error":{"message":"x","type":"invalid_request_error","code":"invalid_api_key"}}`,
 		"too large":       `{"choices":[{"message":{"content":"` + strings.Repeat("a", 33<<20) + `"}}]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,53 +125,34 @@ func TestAnswersThatAreNone(t *testing.T) {
 	}
 }
 
-func TestOneMoreTry(t *testing.T) {
+// Some servers answer 200 and say inside what the client did wrong.
+func TestRefusalsInside(t *testing.T) {
 	t.Parallel()
-	good := says(200, `{"choices":[{"message":{"content":"a"}}]}`)
-	for name, c := range map[string]struct {
-		first http.HandlerFunc
-		calls int32
-		ok    bool
-	}{
-		"503":                        {says(503, ``), 2, true},
-		"502":                        {says(502, ``), 2, true},
-		"503 that asks for patience": {later(503, "3600"), 1, false},
-		"503 that asks for little":   {later(503, "0.2"), 2, true},
-		"500":                        {says(500, ``), 1, false},
-		"429":                        {later(429, "0"), 1, false},
-		"a connection that breaks":   {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 2, true},
+	for name, body := range map[string]string{
+		"by a number": `{"error":{"message":"too long","code":400}}`,
+		"by its type": `{"error":{"message":"too long","type":"BadRequestError","param":null}}`,
+		"by a code":   `{"error":{"message":"too long","type":"invalid_request_error","code":"context_length_exceeded"}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var u *upstream
-			u = serve(t, func(w http.ResponseWriter, r *http.Request) {
-				if u.calls.Load() == 1 {
-					c.first(w, r)
-					return
+			_, err := serve(t, says(200, body)).Chat(t.Context(), chat())
+			whole := wantFail(t, err, engine.BadRequest, 0)
+			streamed := wantFail(t, listen(t.Context(), serve(t, streams(lines(body))).Engine).err, engine.BadRequest, 0)
+			for _, e := range []*engine.Error{whole, streamed} {
+				if !strings.HasSuffix(e.Message, ": too long") || strings.Contains(e.Error(), "too long") {
+					t.Errorf("message %q, logged as %q", e.Message, e.Error())
 				}
-				good(w, r)
-			})
-			_, err := u.Chat(t.Context(), chat())
-			if (err == nil) != c.ok || u.calls.Load() != c.calls {
-				t.Errorf("got %v after %d calls", err, u.calls.Load())
 			}
 		})
 	}
-	t.Run("never a third", func(t *testing.T) {
-		t.Parallel()
-		u := serve(t, says(503, ``))
-		_, err := u.Chat(t.Context(), chat())
-		wantFail(t, err, engine.Failed, 503)
-		if n := u.calls.Load(); n != 2 {
-			t.Errorf("%d calls, want 2", n)
-		}
-	})
 }
 
-func later(status int, after string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Retry-After", after)
-		says(status, ``)(w, r)
+func TestAbsurdUsageIsBounded(t *testing.T) {
+	t.Parallel()
+	u := serve(t, says(200, `{"choices":[{"message":{"content":"a"}}],"usage":{"prompt_tokens":9223372036854775807,"completion_tokens":9223372036854775807}}`))
+	got, err := u.Chat(t.Context(), chat())
+	if err != nil || got.Usage.TotalTokens != 1<<32 {
+		t.Errorf("%v, usage %+v", err, got)
 	}
 }
 
@@ -206,11 +189,11 @@ func TestChatTimeoutAndCancel(t *testing.T) {
 
 func TestConfigNamesAllMistakes(t *testing.T) {
 	t.Parallel()
-	_, err := openai.New(openai.Config{BaseURL: "ftp://u:p@host/v1", Key: "a\nb", Timeout: -1})
+	_, err := openai.New(openai.Config{BaseURL: "ftp://u:p@host/v1", Key: "a\nb", Timeout: -1, Tries: -1})
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, part := range []string{"BaseURL", "Key", "Timeout"} {
+	for _, part := range []string{"BaseURL", "Key", "Timeout", "Tries"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%v doesn't name %s", err, part)
 		}

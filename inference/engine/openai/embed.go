@@ -31,7 +31,7 @@ func (c *client) Embed(ctx context.Context, req *engine.EmbedRequest) (*engine.E
 		return nil, err
 	}
 	if reported(got.Error) {
-		return nil, inBand(wrap(got.Error))
+		return nil, c.inBand(wrap(got.Error))
 	}
 	if len(got.Data) != len(req.Input) {
 		return nil, malformed("the engine did not answer each input")

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -24,8 +25,8 @@ func broken(ctx context.Context, err error, message string) *engine.Error {
 	}
 	var n net.Error
 	switch cause := context.Cause(ctx); {
-	case errors.Is(cause, errSlow):
-		return &engine.Error{Kind: engine.Timeout, Message: "the engine did not answer in time", Err: errSlow}
+	case errors.Is(cause, errSlow), errors.Is(cause, errLong):
+		return &engine.Error{Kind: engine.Timeout, Message: "the engine did not answer in time", Err: cause}
 	case errors.Is(cause, context.DeadlineExceeded):
 		return &engine.Error{Kind: engine.Timeout, Message: "the request's time ran out", Err: cause}
 	case ctx.Err() != nil:
@@ -44,7 +45,7 @@ func malformed(message string) *engine.Error {
 
 // refused reads and closes an answer of another status than 2xx. Only what the
 // client can mend reaches the client in the upstream's own words.
-func (c *client) refused(ctx context.Context, resp *http.Response) *engine.Error {
+func (c *client) refused(ctx context.Context, resp *http.Response) (*engine.Error, reason) {
 	const limit = 64 << 10
 	b, err := read(ctx, resp.Body, limit)
 	if err != nil {
@@ -54,10 +55,7 @@ func (c *client) refused(ctx context.Context, resp *http.Response) *engine.Error
 	e := &engine.Error{Kind: engine.Failed, UpstreamStatus: resp.StatusCode, Err: why.forLog()}
 	switch resp.StatusCode {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
-		e.Kind, e.Param, e.Message = engine.BadRequest, why.Param, "the engine refused the request"
-		if text := c.quote(why.Message); text != "" {
-			e.Message += ": " + text
-		}
+		c.blame(e, why)
 	case http.StatusRequestTimeout, http.StatusGatewayTimeout:
 		e.Kind, e.Message = engine.Timeout, "the engine did not answer in time"
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -69,7 +67,15 @@ func (c *client) refused(ctx context.Context, resp *http.Response) *engine.Error
 	default:
 		e.Message = "the engine failed"
 	}
-	return e
+	return e, why
+}
+
+// blame makes e an error that the client can mend.
+func (c *client) blame(e *engine.Error, why reason) {
+	e.Kind, e.Param, e.Message = engine.BadRequest, why.Param, "the engine refused the request"
+	if text := c.quote(why.Message); text != "" {
+		e.Message += ": " + text
+	}
 }
 
 // quote makes an upstream's message fit to be passed on.
@@ -98,6 +104,19 @@ func (r reason) forLog() error {
 		return nil
 	}
 	return fmt.Errorf("upstream error code %q, type %q", r.Code, r.Type)
+}
+
+// clients reports whether the client can mend it. In an answer of status 200 that is
+// told by a code that is a status, or by a type, which is also that of refusals
+// that are ours to mend.
+func (r reason) clients() bool {
+	switch r.Code {
+	case "400", "413", "422":
+		return true
+	case "invalid_api_key", "model_not_found", "insufficient_quota":
+		return false
+	}
+	return r.Type == "invalid_request_error" || r.Type == "BadRequestError"
 }
 
 // word fits parameter names and error codes, and hardly anybody's secret.
@@ -135,6 +154,10 @@ func explain(body []byte) reason {
 			*to = s
 		}
 	}
+	var status int
+	if r.Code == "" && json.Unmarshal(inner["code"], &status) == nil && status > 0 {
+		r.Code = strconv.Itoa(status)
+	}
 	return r
 }
 
@@ -145,6 +168,11 @@ func reported(raw json.RawMessage) bool {
 }
 
 // inBand is the error that came inside an answer of status 200.
-func inBand(body []byte) *engine.Error {
-	return &engine.Error{Kind: engine.Failed, Message: "the engine reported an error instead of an answer", Err: explain(body).forLog()}
+func (c *client) inBand(body []byte) *engine.Error {
+	why := explain(body)
+	e := &engine.Error{Kind: engine.Failed, Message: "the engine reported an error instead of an answer", Err: why.forLog()}
+	if why.clients() {
+		c.blame(e, why)
+	}
+	return e
 }

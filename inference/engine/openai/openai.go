@@ -22,9 +22,11 @@ import (
 type Config struct {
 	BaseURL     string            // http or https, with /v1
 	Key         string            // sent as a bearer token; empty: no Authorization header
-	Timeout     time.Duration     // to the first byte of a stream, or to a whole answer; 60 s
+	Timeout     time.Duration     // to the first byte of a stream, or to a whole answer, all tries included; 60 s
 	IdleTimeout time.Duration     // of silence within a stream; 60 s
-	Transport   http.RoundTripper // nil: one of its own, which ignores proxy settings
+	StreamTime  time.Duration     // of a whole stream, however lively; 30 min
+	Tries       int               // times that one call is sent at most; 3
+	Transport   http.RoundTripper // nil: one of its own, which connects within 5 s and ignores proxy settings
 	Logger      *slog.Logger      // nil: silent
 }
 
@@ -32,6 +34,7 @@ type Config struct {
 const (
 	maxBody      = 32 << 20
 	maxEventSize = 8 << 20
+	maxChoices   = 128 // the most that n may be
 )
 
 func (c Config) withDefaults() Config {
@@ -40,6 +43,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.IdleTimeout == 0 {
 		c.IdleTimeout = 60 * time.Second
+	}
+	if c.StreamTime == 0 {
+		c.StreamTime = 30 * time.Minute
+	}
+	if c.Tries == 0 {
+		c.Tries = 3
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -51,6 +60,8 @@ func (c Config) withDefaults() Config {
 			MaxIdleConnsPerHost: 64,
 			IdleConnTimeout:     90 * time.Second,
 			ForceAttemptHTTP2:   true,
+			// Many calls share one connection there: a dead one must not outlive them all.
+			HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
 			// A compressing upstream would hold events back.
 			DisableCompression: true,
 		}
@@ -75,8 +86,11 @@ func (c Config) validate() error {
 	if strings.ContainsFunc(c.Key, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		errs = append(errs, errors.New("openai engine: Key holds a character that no header can carry"))
 	}
-	if c.Timeout < 0 || c.IdleTimeout < 0 {
-		errs = append(errs, errors.New("openai engine: Timeout and IdleTimeout must not be negative"))
+	if c.Timeout < 0 || c.IdleTimeout < 0 || c.StreamTime < 0 {
+		errs = append(errs, errors.New("openai engine: Timeout, IdleTimeout and StreamTime must not be negative"))
+	}
+	if c.Tries < 0 {
+		errs = append(errs, errors.New("openai engine: Tries must not be negative"))
 	}
 	return errors.Join(errs...)
 }

@@ -31,6 +31,8 @@ func (c *client) ChatStream(ctx context.Context, req *engine.ChatRequest, emit f
 	body["model"], body["stream"] = req.Model, true
 	body["stream_options"] = map[string]bool{"include_usage": true}
 
+	ctx, stop := context.WithTimeoutCause(ctx, c.cfg.StreamTime, errLong)
+	defer stop()
 	ctx, w := newWatch(ctx, c.cfg.Timeout)
 	defer w.end()
 	resp, err := c.post(ctx, "/chat/completions", body)
@@ -44,7 +46,10 @@ func (c *client) ChatStream(ctx context.Context, req *engine.ChatRequest, emit f
 
 	alive := &lively{in: io.LimitReader(resp.Body, maxBody), heard: func() { w.set(c.cfg.IdleTimeout) }}
 	in := newEvents(alive, maxEventSize)
-	s := &stream{finished: map[int]bool{}, emit: func(chunk *engine.ChatChunk) error {
+	s := &stream{c: c, finished: map[int]bool{}, emit: func(chunk *engine.ChatChunk) error {
+		if ctx.Err() != nil { // what was read already is not said to nobody
+			return broken(ctx, ctx.Err(), "")
+		}
 		w.pause() // a slow client is no fault of the engine
 		defer w.set(c.cfg.IdleTimeout)
 		return emit(chunk)
@@ -61,11 +66,12 @@ func (c *client) ChatStream(ctx context.Context, req *engine.ChatRequest, emit f
 		}
 		data := bytes.TrimSpace(ev.data)
 		if string(data) == "[DONE]" {
+			err := s.end(true)
 			drain(w, resp.Body)
-			return s.end(true)
+			return err
 		}
 		if ev.name == "error" {
-			return inBand(data)
+			return c.inBand(data)
 		}
 		if len(data) == 0 {
 			continue
@@ -84,7 +90,7 @@ func (c *client) unstreamed(ctx context.Context, body io.ReadCloser) error {
 	}
 	var got wireChunk
 	if json.Unmarshal(b, &got) == nil && reported(got.Error) {
-		return inBand(b)
+		return c.inBand(b)
 	}
 	return malformed("the engine does not stream")
 }
@@ -114,6 +120,7 @@ func (l *lively) Read(p []byte) (int, error) {
 
 // stream turns an upstream's chunks into the engine's.
 type stream struct {
+	c        *client
 	emit     func(*engine.ChatChunk) error
 	finished map[int]bool // by choice seen
 	usage    *engine.Usage
@@ -125,7 +132,7 @@ func (s *stream) chunk(data []byte) error {
 		return malformed("the engine sent a malformed event")
 	}
 	if reported(got.Error) {
-		return inBand(data)
+		return s.c.inBand(data)
 	}
 	out := &engine.ChatChunk{}
 	if got.Usage != nil {
@@ -137,7 +144,7 @@ func (s *stream) chunk(data []byte) error {
 		if len(delta) == 0 || string(delta) == "null" {
 			delta = []byte("{}")
 		}
-		if delta[0] != '{' {
+		if delta[0] != '{' || choice.Index < 0 || choice.Index >= maxChoices {
 			return malformed("the engine sent a malformed event")
 		}
 		if choice.FinishReason != nil && *choice.FinishReason == "" {

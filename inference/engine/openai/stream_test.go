@@ -105,6 +105,7 @@ func TestStreamsThatFail(t *testing.T) {
 		"it ends early":         {streams(lines(hel, lo)), "Hello é"},
 		"it breaks within":      {aborts(lines(hel) + "data: {\"choi"), "Hel"},
 		"no JSON":               {streams(lines(hel, `nope`)), "Hel"},
+		"a wild choice":         {streams(lines(`{"choices":[{"index":-1,"delta":{}}]}`)), ""},
 		"a delta that is none":  {streams(lines(`{"choices":[{"delta":"x"}]}`)), ""},
 		"nothing":               {streams(""), ""},
 		"[DONE] alone":          {streams(lines("[DONE]")), ""},
@@ -166,6 +167,41 @@ func TestStreamSilence(t *testing.T) {
 	})
 }
 
+func TestStreamHasAnEnd(t *testing.T) {
+	t.Parallel()
+	lively := func(w http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			streams(lines(hel))(w, r)
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	within(t, time.Second, func() {
+		u := serve(t, lively, func(c *openai.Config) { c.StreamTime = 100 * time.Millisecond })
+		got := listen(t.Context(), u.Engine)
+		wantFail(t, got.err, engine.Timeout, 0)
+		if got.text == "" {
+			t.Error("nothing was heard before the end")
+		}
+	})
+}
+
+// What was read already is not handed to a caller that has left.
+func TestNothingIsSaidAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	chunks := 0
+	err := serve(t, streams(lines(hel, lo, stop, usage, "[DONE]"))).ChatStream(ctx, chat(), func(*engine.ChatChunk) error {
+		chunks++
+		cancel()
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) || chunks != 1 {
+		t.Errorf("%d chunks, then %v", chunks, err)
+	}
+}
+
 func TestStreamComesAsItIsSpoken(t *testing.T) {
 	t.Parallel()
 	next := make(chan string, 4)
@@ -216,55 +252,5 @@ func TestStreamCancelReachesUpstream(t *testing.T) {
 			t.Errorf("got %v, want emit's own error", err)
 		}
 		<-gone
-	})
-}
-
-func TestConnectionServesAgain(t *testing.T) {
-	t.Parallel()
-	var ports []string
-	u := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		ports = append(ports, r.RemoteAddr)
-		streams(lines(hel, stop, "[DONE]"))(w, r)
-	})
-	for range 3 {
-		if got := listen(t.Context(), u.Engine); got.err != nil {
-			t.Fatal(got.err)
-		}
-	}
-	if ports[0] != ports[2] {
-		t.Errorf("three streams took several connections: %v", ports)
-	}
-}
-
-// canned answers each request with one body.
-type canned struct{ body string }
-
-func (c canned) RoundTrip(r *http.Request) (*http.Response, error) {
-	return &http.Response{
-		StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}},
-		Body: io.NopCloser(strings.NewReader(c.body)), Request: r,
-	}, nil
-}
-
-func FuzzStream(f *testing.F) {
-	for _, s := range []string{lines(hel, lo, stop, usage, "[DONE]"), "data: {}\r\rdata\n\n: \n", "event: error\ndata: {\"error\":null}", "\xEF\xBB\xBFdata:[DONE]\r\n"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, body string) {
-		eng, err := openai.New(openai.Config{BaseURL: "http://upstream.test/v1", Transport: canned{body}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = eng.ChatStream(t.Context(), chat(), func(c *engine.ChatChunk) error {
-			b, err := json.Marshal(c)
-			if err != nil || !json.Valid(b) {
-				t.Errorf("a chunk that can't be sent: %v", err)
-			}
-			return nil
-		})
-		var e *engine.Error
-		if err != nil && !errors.As(err, &e) {
-			t.Errorf("got %T, want an *engine.Error", err)
-		}
 	})
 }

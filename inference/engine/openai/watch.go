@@ -6,8 +6,11 @@ import (
 	"time"
 )
 
-// errSlow is the cause of a context that a watch ended.
-var errSlow = errors.New("the engine was silent for too long")
+// The causes of a context that a watch ended, and of one at a stream's end.
+var (
+	errSlow = errors.New("the engine was silent for too long")
+	errLong = errors.New("the engine's answer took too long")
+)
 
 // watch ends a context when its time runs out. Unlike a deadline it can be moved
 // and, while the client is what we wait for, stopped.

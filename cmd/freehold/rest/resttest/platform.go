@@ -14,12 +14,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"freehold/catalog"
 	"freehold/cmd/freehold/rest"
 	"freehold/inference"
 	"freehold/inference/engine"
 	"freehold/migrations/pgtest"
 	"freehold/router"
+	"freehold/tenantdb"
 	"freehold/tenantdb/fleet"
 )
 
@@ -126,7 +129,12 @@ func (p *Platform) run(poll time.Duration) {
 	p.OK(err)
 	p.Cache.OnChange(p.Router.Invalidate)
 	p.Inference, err = inference.New(inference.Config{
-		Model: p.Cache.Model, Models: p.Cache.Models, Logger: p.Logger,
+		Model: p.Cache.Model, Models: p.Cache.Models, Logger: p.Logger, Node: uuid.MustParse(p.Cache.NodeID()),
+		Spool: func(ctx context.Context, tenant string, s tenantdb.Settlement) error {
+			return p.Fleet.Spool(ctx, p.id(tenant), s)
+		},
+		Seal: func(tenant string, plain []byte) ([]byte, error) { return p.Catalog.SealAnswer(p.id(tenant), plain) },
+		Open: func(tenant string, sealed []byte) ([]byte, error) { return p.Catalog.OpenAnswer(p.id(tenant), sealed) },
 		Engine: func(context.Context, string) (engine.Engine, error) {
 			if real := p.real.Load(); real != nil {
 				return *real, nil
@@ -151,6 +159,13 @@ func (p *Platform) run(poll time.Duration) {
 		}
 	})
 	p.Until("the cache is true", func() bool { return p.Cache.Confirmed(time.Second) })
+}
+
+func (p *Platform) id(tenant string) catalog.TenantID {
+	p.Helper()
+	id, err := catalog.ParseTenantID(tenant)
+	p.OK(err)
+	return id
 }
 
 // Use has a real engine answer instead of the fake.

@@ -1,0 +1,3 @@
+// One process and one order: some of these change the tenant.
+import './answers.js';
+import './failures.js';

@@ -1,0 +1,180 @@
+// Package wire is a way to a Postgres server that a test can cut, and on which a
+// benchmark counts the flushes of each user: from outside, by what goes over it.
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+)
+
+// Wire passes connections on to a Postgres server. Close it.
+type Wire struct {
+	to       string
+	listener net.Listener
+	work     sync.WaitGroup
+
+	mu    sync.Mutex               // guards what follows
+	users map[string]*atomic.Int64 // flushes of each user's connections
+	conns map[net.Conn]struct{}
+	shut  bool // refuses
+}
+
+// Open makes a wire to the server at an address.
+func Open(to string) (*Wire, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	w := &Wire{to: to, listener: l, users: map[string]*atomic.Int64{}, conns: map[net.Conn]struct{}{}}
+	w.work.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			w.work.Go(func() { w.carry(conn) })
+		}
+	})
+	return w, nil
+}
+
+// Addr is where clients connect.
+func (w *Wire) Addr() string { return w.listener.Addr().String() }
+
+// Flushes is how often the connections of a user have sent something and then
+// waited for an answer, logging in included.
+func (w *Wire) Flushes(user string) int64 { return w.of(user).Load() }
+
+func (w *Wire) of(user string) *atomic.Int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.users[user] == nil {
+		w.users[user] = new(atomic.Int64)
+	}
+	return w.users[user]
+}
+
+// keep has Cut know a connection; false: it is cut.
+func (w *Wire) keep(conn net.Conn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.shut {
+		w.conns[conn] = struct{}{}
+	}
+	return !w.shut
+}
+
+func (w *Wire) forget(conn net.Conn) {
+	_ = conn.Close()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.conns, conn)
+}
+
+// carry passes one connection on. Its flushes are its user's: what the client
+// sends after the server has sent something is a new one.
+func (w *Wire) carry(client net.Conn) {
+	defer w.forget(client)
+	server, err := net.Dial("tcp", w.to)
+	if err != nil {
+		return
+	}
+	defer w.forget(server)
+	if !w.keep(client) || !w.keep(server) {
+		return
+	}
+	startup, user, err := readStartup(client)
+	if err != nil {
+		return
+	}
+	if _, err := server.Write(startup); err != nil {
+		return
+	}
+	count, answered := w.of(user), new(atomic.Bool)
+	var both sync.WaitGroup
+	both.Go(func() {
+		defer server.Close()
+		pass(client, server, func() {
+			if answered.Swap(false) {
+				count.Add(1)
+			}
+		})
+	})
+	both.Go(func() {
+		defer client.Close()
+		pass(server, client, func() { answered.Store(true) })
+	})
+	both.Wait()
+}
+
+// pass carries one direction; seen is called for each piece before it goes on.
+func pass(from, to net.Conn, seen func()) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if n > 0 {
+			seen()
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// readStartup reads a connection's first message, which has no type: its length,
+// a version, and then names and values, each ended by a zero byte (PostgreSQL
+// documentation, Message Formats, StartupMessage).
+func readStartup(conn net.Conn) (message []byte, user string, err error) {
+	const most = 1 << 14
+	message = make([]byte, 4)
+	if _, err := io.ReadFull(conn, message); err != nil {
+		return nil, "", err
+	}
+	length := binary.BigEndian.Uint32(message)
+	if length < 8 || length > most {
+		return nil, "", errors.New("not a startup message")
+	}
+	message = append(message, make([]byte, length-4)...)
+	if _, err := io.ReadFull(conn, message[4:]); err != nil {
+		return nil, "", err
+	}
+	fields := bytes.Split(message[8:], []byte{0})
+	for i := 0; i+1 < len(fields); i += 2 {
+		if string(fields[i]) == "user" {
+			user = string(fields[i+1])
+		}
+	}
+	return message, user, nil
+}
+
+// Cut breaks all connections and refuses new ones until Mend.
+func (w *Wire) Cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.shut = true
+	for conn := range w.conns {
+		_ = conn.Close()
+	}
+}
+
+// Mend ends a cut.
+func (w *Wire) Mend() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.shut = false
+}
+
+// Close ends everything.
+func (w *Wire) Close() {
+	_ = w.listener.Close()
+	w.Cut()
+	w.work.Wait()
+}

@@ -1,0 +1,4 @@
+package inference
+
+// ParsePredict is parsePredict, for fuzzing.
+var ParsePredict = parsePredict

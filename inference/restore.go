@@ -1,0 +1,200 @@
+package inference
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"freehold/inference/engine"
+	"freehold/inference/pii"
+)
+
+// restorer brings personal data back into a stream's chunks. Of each text that
+// comes in pieces it holds back what may be the begin of a placeholder, and no
+// more; what is held goes out before the chunk that ends its choice.
+type restorer struct {
+	session *pii.Session
+	by      map[int]*restored
+}
+
+// restored are the texts of one choice, by their place in it.
+type restored struct {
+	texts map[string]*pii.Restorer
+	tools map[int]*toolText
+	ended bool
+}
+
+// toolText is a tool call's text in pieces: arguments, which are JSON, or a custom
+// tool's input, which is not.
+type toolText struct {
+	member, field string // function and arguments, or custom and input
+	text          *pii.Restorer
+}
+
+// newRestorer returns nil when there is nothing to bring back.
+func newRestorer(p *privacy) *restorer {
+	if !p.restores() {
+		return nil
+	}
+	return &restorer{session: p.session, by: map[int]*restored{}}
+}
+
+// choices returns the choices of a chunk as the client gets them; those in which
+// nothing can go out yet are left out.
+func (r *restorer) choices(list []engine.ChunkChoice) []engine.ChunkChoice {
+	var out []engine.ChunkChoice
+	for _, c := range list {
+		v := r.by[c.Index]
+		if v == nil {
+			v = &restored{texts: map[string]*pii.Restorer{}, tools: map[int]*toolText{}}
+			r.by[c.Index] = v
+		}
+		delta, says := r.delta(v, c.Delta)
+		c.Delta = delta
+		if c.FinishReason != nil && !v.ended {
+			v.ended = true
+			if rest := v.flush(); rest != nil {
+				out = append(out, engine.ChunkChoice{Index: c.Index, Delta: rest})
+			}
+		}
+		if says || c.FinishReason != nil || c.Logprobs != nil {
+			if c.Logprobs != nil {
+				c.Logprobs = r.session.RestoreJSON(c.Logprobs)
+			}
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// rest is what is still held when a stream ends without finishing a choice.
+func (r *restorer) rest() []engine.ChunkChoice {
+	var out []engine.ChunkChoice
+	for _, i := range slices.Sorted(maps.Keys(r.by)) {
+		if v := r.by[i]; !v.ended {
+			v.ended = true
+			if delta := v.flush(); delta != nil {
+				out = append(out, engine.ChunkChoice{Index: i, Delta: delta})
+			}
+		}
+	}
+	return out
+}
+
+// delta restores one delta; says reports whether anything of it can go out.
+func (r *restorer) delta(v *restored, raw json.RawMessage) (out json.RawMessage, says bool) {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(raw, &members) != nil || len(members) == 0 {
+		return raw, true
+	}
+	for name, value := range members {
+		var s string
+		switch {
+		case name == "role" || string(value) == "null":
+			says = true
+		case name == "tool_calls":
+			var some bool
+			members[name], some = r.tools(v, value)
+			says = says || some
+			if !some {
+				delete(members, name)
+			}
+		case name == "function_call":
+			members[name] = r.session.RestoreJSON(value)
+			says = true
+		case json.Unmarshal(value, &s) == nil:
+			t := v.texts[name]
+			if t == nil {
+				t = r.session.Stream()
+				v.texts[name] = t
+			}
+			piece := t.Write(s)
+			if piece == "" && s != "" {
+				delete(members, name)
+				continue
+			}
+			members[name] = engine.TextContent(piece)
+			says = true
+		default:
+			members[name] = r.session.RestoreJSON(value)
+			says = true
+		}
+	}
+	return marshal(members), says
+}
+
+// tools restores the pieces of tool calls; some reports whether any of it can go out.
+func (r *restorer) tools(v *restored, raw json.RawMessage) (out json.RawMessage, some bool) {
+	var calls []map[string]json.RawMessage
+	if json.Unmarshal(raw, &calls) != nil {
+		return raw, true
+	}
+	kept := calls[:0]
+	for n, call := range calls {
+		index := n
+		if call["index"] != nil {
+			_ = json.Unmarshal(call["index"], &index) // an index that isn't one counts as its place
+		}
+		says := call["id"] != nil || call["type"] != nil
+		for member, field := range map[string]string{"function": "arguments", "custom": "input"} {
+			var called map[string]json.RawMessage
+			if call[member] == nil || json.Unmarshal(call[member], &called) != nil {
+				continue
+			}
+			says = r.called(v, index, member, field, called) || says
+			call[member] = marshal(called)
+		}
+		if says {
+			kept = append(kept, call)
+		}
+	}
+	return marshal(kept), len(kept) > 0
+}
+
+// called restores the text of one call in place.
+func (r *restorer) called(v *restored, index int, member, field string, called map[string]json.RawMessage) (says bool) {
+	says = called["name"] != nil
+	piece, ok := str(called[field])
+	if !ok {
+		return says || called[field] != nil
+	}
+	t := v.tools[index]
+	if t == nil {
+		t = &toolText{member: member, field: field, text: r.session.Stream()}
+		if field == "arguments" {
+			t.text = r.session.StreamJSON()
+		}
+		v.tools[index] = t
+	}
+	text := t.text.Write(piece)
+	if text == "" && piece != "" {
+		delete(called, field)
+		return says
+	}
+	called[field] = engine.TextContent(text)
+	return true
+}
+
+// flush is what of a choice is still held, as a delta; nil: nothing.
+func (v *restored) flush() json.RawMessage {
+	delta := map[string]any{}
+	for name, t := range v.texts {
+		if rest := t.Flush(); rest != "" {
+			delta[name] = rest
+		}
+	}
+	var calls []any
+	for _, i := range slices.Sorted(maps.Keys(v.tools)) {
+		t := v.tools[i]
+		if rest := t.text.Flush(); rest != "" {
+			calls = append(calls, map[string]any{"index": i, t.member: map[string]string{t.field: rest}})
+		}
+	}
+	if calls != nil {
+		delta["tool_calls"] = calls
+	}
+	if len(delta) == 0 {
+		return nil
+	}
+	return marshal(delta)
+}
