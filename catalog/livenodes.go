@@ -8,7 +8,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-const selectLiveNodes = `select id from nodes where heartbeat_at > now() - $1::interval`
+// Nobody could tell that they live while the catalog was away: after its start all
+// have time to.
+const selectLiveNodes = `
+select id from nodes
+ where heartbeat_at > now() - $1::interval or pg_postmaster_start_time() > now() - $1::interval`
 
 // LiveNodes are the processes that gave a sign of life within that time, by the
 // catalog's clock.

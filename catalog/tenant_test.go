@@ -136,11 +136,14 @@ func TestValidation_namesEveryField(t *testing.T) {
 	_, engineErr := b.cat.AddEngine(ctx, catalog.EngineSpec{Name: "A", Kind: "vllm", Key: bad, Timeout: -1})
 	_, urlErr := b.cat.AddEngine(ctx, catalog.EngineSpec{Name: "a", Kind: "openai", BaseURL: "https://u:hidden@host/"})
 	_, modelErr := b.cat.AddModel(ctx, catalog.Model{Name: " ", Engine: "A", Kind: "x", InputPrice: "-1", OutputPrice: "1e9"})
-	_, _, keyErr := b.cat.CreateKey(ctx, tenant.ID, catalog.KeySpec{Name: "a\nb", Scopes: []string{"root"}})
-	models, limit, days, mode := []string{"*x"}, int64(-1), 0, "off"
+	models, limit, slots, days, mode := []string{"*x"}, int64(-1), 0, -1, "off"
+	_, _, keyErr := b.cat.CreateKey(ctx, tenant.ID, catalog.KeySpec{
+		Name: "a\nb", Scopes: []string{"root"}, AllowedModels: models, MonthlyTokenLimit: &limit, ConcurrentRequestLimit: new(int),
+	})
 	_, _, configErr := b.cat.PatchConfig(ctx, tenant.ID, catalog.ConfigPatch{
-		AllowedModels: &models, MonthlyTokenLimit: &limit, ConcurrentRequestLimit: &days,
+		AllowedModels: &models, MonthlyTokenLimit: &limit, ConcurrentRequestLimit: &slots,
 		PredictionLogRetentionDays: &days, PIIMode: &mode, SystemPromptOverride: &bad,
+		PIIAllow: &[]string{bad}, PIIDeny: &[]string{""},
 	})
 	for _, c := range []struct {
 		err    error
@@ -151,8 +154,8 @@ func TestValidation_namesEveryField(t *testing.T) {
 		{engineErr, "name kind key timeout_seconds"},
 		{urlErr, "base_url"},
 		{modelErr, "name engine kind input_price output_price"},
-		{keyErr, "name scopes"},
-		{configErr, "allowed_models monthly_token_limit concurrent_request_limit prediction_log_retention_days pii_mode system_prompt_override"},
+		{keyErr, "name scopes allowed_models monthly_token_limit concurrent_request_limit"},
+		{configErr, "allowed_models monthly_token_limit concurrent_request_limit prediction_log_retention_days pii_mode pii_allow pii_deny system_prompt_override"},
 	} {
 		b.is(c.err, catalog.ErrInvalid)
 		for field := range strings.FieldsSeq(c.fields) {

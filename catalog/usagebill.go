@@ -87,7 +87,7 @@ select u.tenant as tenant_id, t.slug, u.model, sum(u.requests)::bigint as reques
 // are deleted have their lines too. ErrNotFound when there never was such a tenant.
 func (c *Catalog) Invoice(ctx context.Context, tenant string, month time.Time) (Invoice, error) {
 	const op = "read invoice"
-	in := Invoice{Month: month.Format(MonthLayout), Lines: []InvoiceLine{}}
+	in := Invoice{Month: month.Format(MonthLayout)}
 	var known bool
 	var batch pgx.Batch
 	collect(&batch, &in.Lines, selectInvoice, month, month.AddDate(0, 1, 0), tenant)
@@ -98,21 +98,31 @@ func (c *Catalog) Invoice(ctx context.Context, tenant string, month time.Time) (
 	if !known && tenant != "" {
 		return Invoice{}, fmt.Errorf("%s: %w", op, ErrNotFound)
 	}
-	sum := new(big.Int)
-	for i := range in.Lines {
-		l := &in.Lines[i]
-		l.Month, l.Cost = in.Month, Decimal(l.CostNano)
-		in.Total.Requests += l.Requests
-		in.Total.PromptTokens += l.PromptTokens
-		in.Total.CompletionTokens += l.CompletionTokens
-		sum.Add(sum, big.NewInt(l.CostNano))
-	}
-	in.Total.Cost, in.Total.CostNano = decimal(sum), int64(math.MaxInt64)
-	if sum.IsInt64() {
-		in.Total.CostNano = sum.Int64()
-	}
 	if in.Lines == nil {
 		in.Lines = []InvoiceLine{}
 	}
+	used := make([]Usage, len(in.Lines))
+	for i := range in.Lines {
+		l := &in.Lines[i]
+		l.Month, l.Cost = in.Month, Decimal(l.CostNano)
+		used[i] = Usage{Requests: l.Requests, PromptTokens: l.PromptTokens, CompletionTokens: l.CompletionTokens, Cost: l.CostNano}
+	}
+	in.Total = TotalOf(used)
 	return in, nil
+}
+
+// TotalOf sums what was used.
+func TotalOf(list []Usage) (t InvoiceTotal) {
+	sum := new(big.Int)
+	for _, u := range list {
+		t.Requests += u.Requests
+		t.PromptTokens += u.PromptTokens
+		t.CompletionTokens += u.CompletionTokens
+		sum.Add(sum, big.NewInt(u.Cost))
+	}
+	t.Cost, t.CostNano = decimal(sum), int64(math.MaxInt64)
+	if sum.IsInt64() {
+		t.CostNano = sum.Int64()
+	}
+	return t
 }

@@ -94,6 +94,28 @@ func TestDevFiveMinutes(t *testing.T) {
 	}
 }
 
+// tenantFiveMinutes does what README's tenant developer does.
+func tenantFiveMinutes(t *testing.T, d devRun) {
+	t.Helper()
+	got := d.sh(t, "set -e\n"+readme(t, "tenant-five-minutes"))
+	if got.Code != 0 {
+		t.Fatalf("README's block exits %d:\n%s%s", got.Code, got.Stdout, got.Stderr)
+	}
+	const mail = "ann@example.com"
+	plain, rest, _ := strings.Cut(got.Stdout, "data: ")
+	stream, log, found := strings.Cut(rest, "data: [DONE]")
+	log, refused, again := strings.Cut(log, `"not_found"`)
+	if !found || !again || !strings.Contains(plain, mail) || !strings.Contains(stream, mail) ||
+		strings.Contains(log, mail) || !strings.Contains(log, "[EMAIL_1_") {
+		t.Errorf("README's block prints:\n%s%s", got.Stdout, got.Stderr)
+	}
+	for _, want := range []string{`"insufficient_quota"`, `"total_tokens"`, "ok"} {
+		if !strings.Contains(refused, want) {
+			t.Errorf("README's block doesn't print %q:\n%s%s", want, got.Stdout, got.Stderr)
+		}
+	}
+}
+
 // What a newcomer does: README's first request by copy and paste, Ctrl-C, and
 // again with the same keys.
 func TestDevFirstRequestAndRestart(t *testing.T) {
@@ -115,6 +137,7 @@ freehold tenant psql globex -Atc 'select count(*) from freehold.predictions'`)
 	if counts.Stdout != "1\n0\n" {
 		t.Errorf("predictions of acme and globex: %q %s", counts.Stdout, counts.Stderr)
 	}
+	tenantFiveMinutes(t, d)
 	write := d.sh(t, sourced+`freehold tenant psql acme -c 'delete from freehold.predictions'`)
 	if write.Code == 0 || !strings.Contains(write.Stderr, "read-only") {
 		t.Errorf("psql without --write deletes: %d %s%s", write.Code, write.Stdout, write.Stderr)

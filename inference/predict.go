@@ -75,13 +75,13 @@ func readInputObject(o object) ([]engine.Message, error) {
 	system, conversation := o.take("system"), o.take("messages")
 	name := "prompt"
 	if o["text"] != nil {
+		if o["prompt"] != nil {
+			return nil, must("inputs", "must not hold both prompt and text")
+		}
 		name = "text"
 	}
 	prompt := o.take(name)
 	for _, name := range o.names() {
-		if name == "prompt" {
-			return nil, must("inputs", "must not hold both prompt and text")
-		}
 		return nil, unknown("inputs", name)
 	}
 	if (prompt == nil) == (conversation == nil) {

@@ -156,8 +156,7 @@ func (p *privacy) members(all map[string]json.RawMessage) map[string]json.RawMes
 	return out
 }
 
-// content hides in a message's content. A picture or a sound inside it is let be:
-// in bytes there is no text to be found, and a change would break them.
+// content hides in a message's content.
 func (p *privacy) content(raw json.RawMessage) json.RawMessage {
 	parts, ok := list(raw)
 	if !ok {
@@ -165,28 +164,58 @@ func (p *privacy) content(raw json.RawMessage) json.RawMessage {
 	}
 	out := make([]json.RawMessage, len(parts))
 	for i, part := range parts {
-		if out[i] = part; !isBinary(part) {
-			out[i] = p.json(part)
-		}
+		out[i] = p.part(part)
 	}
 	return marshal(out)
 }
 
-// isBinary reports whether a part holds its picture, sound or file in itself.
-func isBinary(part json.RawMessage) bool {
-	o, _ := obj(part)
-	switch kind, _ := str(o["type"]); kind {
-	case "input_audio":
-		return true
-	case "image_url":
-		image, _ := obj(o["image_url"])
-		url, _ := str(image["url"])
-		return strings.HasPrefix(url, "data:")
-	case "file":
-		file, _ := obj(o["file"])
-		return file["file_data"] != nil
+// holders are the kinds of parts that may hold a picture, a sound or a file in
+// themselves, each with the member's member that has its bytes.
+var holders = map[string][2]string{
+	"image_url": {"image_url", "url"}, "input_audio": {"input_audio", "data"}, "file": {"file", "file_data"},
+}
+
+// part hides in a part of a message. The bytes of a picture, a sound or a file are
+// let be: there is no text to be found in them, and a change would break them. What
+// stands beside them, a file's name, is not.
+func (p *privacy) part(raw json.RawMessage) json.RawMessage {
+	outer, _ := obj(raw)
+	kind, _ := str(outer["type"])
+	at, holds := holders[kind]
+	if !holds {
+		return p.json(raw)
 	}
-	return false
+	inner, _ := obj(outer[at[0]])
+	data, _ := str(inner[at[1]])
+	if !p.bytes(data) {
+		return p.json(raw)
+	}
+	whole := inner.take(at[1])
+	outer[at[0]] = marshal(inner)
+	outer, _ = obj(p.json(marshal(outer)))
+	if inner, _ = obj(outer[at[0]]); inner == nil {
+		return p.json(raw) // the tenant's own list has the member's name in it
+	}
+	inner[at[1]] = whole
+	outer[at[0]] = marshal(inner)
+	return marshal(outer)
+}
+
+// leastBytes is how long base64 is at least: what is shorter may be a text.
+const leastBytes = 64
+
+// bytes reports whether data is base64, or a URL that holds it.
+func (p *privacy) bytes(data string) bool {
+	if rest, ok := strings.CutPrefix(data, "data:"); ok {
+		media, body, ok := strings.Cut(rest, ";base64,")
+		if !ok || p.scanner.Tag(media) != media {
+			return false
+		}
+		data = body
+	}
+	return len(data) >= leastBytes && strings.IndexFunc(data, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("+/-_=\r\n", r)
+	}) < 0
 }
 
 // restore brings personal data back into a whole answer, in a copy.

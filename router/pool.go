@@ -142,12 +142,15 @@ func (r *Router) connConfig(route catalog.Route, timeout time.Duration) *pgx.Con
 		c.ConnectTimeout = timeout
 	}
 	if c.RuntimeParams == nil {
-		c.RuntimeParams = make(map[string]string, 1)
+		c.RuntimeParams = make(map[string]string, 2)
 	}
 	c.RuntimeParams["application_name"] = "freehold-router"
 	if r.cfg.Node != "" {
 		c.RuntimeParams["application_name"] += "/" + r.cfg.Node
 	}
+	// Statements take keys and arrays, for which one plan is as good as another, and
+	// a request's two statements take longer to plan than to run.
+	c.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
 	if r.cfg.Tracer != nil {
 		c.Tracer = r.cfg.Tracer
 	}

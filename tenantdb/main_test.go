@@ -62,7 +62,7 @@ func (b *bench) fence(n int64) {
 }
 
 // plenty are limits that nobody meets.
-var plenty = tenantdb.Limits{Tokens: 1_000_000, Slots: 1000}
+var plenty = tenantdb.Limits{Tokens: 1_000_000_000, Slots: 1000000}
 
 // admission is a request of a moment ago that asks for up to 100 tokens.
 func admission() tenantdb.Admission {

@@ -67,7 +67,7 @@ with told as materialized (
         as t (id, at, request_id, api_key, kind, model, state, error_code, output, salt, payload_hash,
               prompt_tokens, completion_tokens, input_price, output_price, cost, detail, replay, answer, used)
 ), freed as (
-    delete from freehold.reservations r using told t where r.id = t.id
+    delete from freehold.reservations r where r.id = any($1)
  returning r.id, r.month, r.tokens, r.api_key, r.slot, r.audit, r.idempotency_key
 ), ended as (
     update freehold.predictions p
@@ -75,7 +75,7 @@ with told as materialized (
            payload_hash = t.payload_hash, prompt_tokens = t.prompt_tokens,
            completion_tokens = t.completion_tokens, settled_at = now()
       from told t, freed f
-     where p.id = t.id and f.id = t.id and p.state = 'in_progress'
+     where p.id = any($1) and p.id = t.id and f.id = t.id and p.state = 'in_progress'
 ), billed as (
     insert into freehold.usage_ledger (id, request_id, api_key, kind, model, state, prompt_tokens,
            completion_tokens, input_price, output_price, cost, at)

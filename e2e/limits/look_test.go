@@ -83,22 +83,37 @@ func (b *book) account() (a account, err error) {
 		&a.reservations, &a.atWork, &a.predictions, &a.ledger, &a.audits, &a.unfinished)
 }
 
+// selectStranded says of what is left where it comes from.
+const selectStranded = `
+select coalesce(string_agg(concat_ws(' ', r.id, 'of node', r.node, 'slot', r.slot, p.state, 'streamed', p.streamed,
+                                     'key', r.idempotency_key, 'admitted', p.created_at), E'\n'), '')
+  from freehold.reservations r left join freehold.predictions p on p.id = r.id`
+
 // settled waits until nothing is at work, or left by a process that was killed,
 // and checks that all accounts agree then.
 func (b *book) settled() account {
 	b.Helper()
-	var a account
-	visited := time.Time{}
-	b.until("nothing is left in progress", settleTime, func() bool {
-		var err error
+	var (
+		a       account
+		visited time.Time
+	)
+	for end := time.Now().Add(settleTime); ; time.Sleep(20 * time.Millisecond) {
 		if time.Since(visited) > visitEvery {
 			b.visit()
 			visited = time.Now()
 		}
+		var err error
 		a, err = b.account()
 		b.ok(err)
-		return a.reservations == 0 && a.atWork == 0
-	})
+		if a.reservations == 0 && a.atWork == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			var left string
+			b.read(selectStranded, nil, &left)
+			b.Fatalf("after %s something is left: %+v\n%s", settleTime, a, left)
+		}
+	}
 	if a.reserved != 0 || a.inFlight != 0 || a.unfinished != 0 || a.predictions != a.ledger || a.predictions != a.audits {
 		b.Errorf("the accounts don't agree: %+v", a)
 	}

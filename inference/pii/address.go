@@ -131,7 +131,7 @@ func (s *scan) ipv6() (int, int) {
 	}
 	text := s.text[start:end]
 	// std::add and the like: letters alone need more to go by.
-	if strings.IndexAny(text, "0123456789") < 0 && colons < 4 && s.context(start).distance(aboutIP) > 4 {
+	if !strings.ContainsAny(text, "0123456789") && colons < 4 && s.context(start).distance(aboutIP) > 4 {
 		return 0, 0
 	}
 	if s.byteAt(end) == '%' {

@@ -44,7 +44,7 @@ func (s *scan) plausibleCard(num []byte, groups int) bool {
 	if labelled && num[0] != '0' {
 		return true
 	}
-	if groups == 1 && near.distance(aboutGoods) <= 2 {
+	if groups == 1 && near.names(aboutGoods) {
 		return false
 	}
 	return issued(num)

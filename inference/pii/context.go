@@ -27,6 +27,13 @@ func (n nearby) distance(topic int) int {
 	return int(n[topic])
 }
 
+// names reports whether a word about the topic names the place itself: order 12,
+// order number 12, order id 12; not: the order was charged to 12.
+func (n nearby) names(topic int) bool {
+	d := n.distance(topic)
+	return d == 1 || d == 2 && (n.distance(aboutNumber) == 1 || n.distance(aboutOther) == 1)
+}
+
 const (
 	reachBytes = 72
 	reachWords = 8

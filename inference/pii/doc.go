@@ -24,8 +24,9 @@
 //
 // Names, postal addresses and dates of birth: they need a model, not a rule. Mail
 // addresses without a top-level domain (user@host). Digits of other scripts and of
-// full width, and values with invisible characters inside. Values spread over
-// several messages.
+// full width, and values with invisible characters inside. Numbers of a JSON
+// document that aren't strings: a placeholder would change their type. Values
+// spread over several messages.
 //
 // It knows text and JSON, and neither tenants, requests nor engines. It keeps,
 // logs and sends nothing.

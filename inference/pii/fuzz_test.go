@@ -106,7 +106,7 @@ func TestLinear(t *testing.T) {
 	t.Parallel()
 	scanner := pii.New(fuzzOptions)
 	for _, piece := range hostile {
-		const size = 32 << 10
+		const size = 8 << 10
 		once := strings.Repeat(piece, size/len(piece))
 		a, b := pii.Steps(scanner, once), pii.Steps(scanner, once+once)
 		if float64(b) > 2.2*float64(a) || a > maxSteps*size {

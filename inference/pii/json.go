@@ -10,7 +10,12 @@ import (
 // doubles the backslashes of the one inside, so that real ones are few.
 const maxNesting = 8
 
-// rewriter rewrites the strings of a JSON document and leaves every other byte.
+// wholeNumber is how many digits a number has at least that may be an account's or
+// a card's; shorter ones, and those with a point, are quantities.
+const wholeNumber = 9
+
+// rewriter rewrites the strings of a JSON document, and the long whole numbers in
+// its objects and arrays, which become strings; it leaves every other byte.
 type rewriter struct {
 	rewrite func(text, label string) string
 	depth   int
@@ -47,6 +52,15 @@ func (w *rewriter) document(raw, label string) (string, bool) {
 				done = end
 			}
 			i = end
+		case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+			end := numberEnd(raw, i)
+			if len(labels) > 0 && isWhole(raw[i:end]) {
+				if got := w.rewrite(raw[i:end], current); got != raw[i:end] {
+					out = appendString(append(out, raw[done:i]...), got)
+					done = end
+				}
+			}
+			i = end
 		default:
 			i++
 		}
@@ -72,6 +86,19 @@ func (w *rewriter) text(text, label string) (string, bool) {
 func holdsDocument(text string) bool {
 	trimmed := strings.TrimLeft(text, " \t\r\n")
 	return trimmed != "" && (trimmed[0] == '{' || trimmed[0] == '[') && json.Valid([]byte(text))
+}
+
+// numberEnd is the index after the number that begins at i of a valid document.
+func numberEnd(raw string, i int) int {
+	for i < len(raw) && (digit(raw[i]) || strings.IndexByte("+-.eE", raw[i]) >= 0) {
+		i++
+	}
+	return i
+}
+
+// isWhole reports whether a number is a long one without point and exponent.
+func isWhole(number string) bool {
+	return len(number) >= wholeNumber && strings.IndexFunc(number, func(r rune) bool { return r < '0' || r > '9' }) < 0
 }
 
 // stringEnd is the index after the string that begins at i of a valid document.

@@ -36,8 +36,8 @@ func isSecretLabel(name string) (weak, ok bool) {
 		buf[n] = c
 		n++
 	}
-	for start := 0; start < n; start++ {
-		if start > 0 && buf[start-1] != '_' && buf[start-1] != '.' {
+	for start := range n {
+		if before := start - 1; before >= 0 && buf[before] != '_' && buf[before] != '.' {
 			continue
 		}
 		word := string(buf[start:n])
@@ -184,10 +184,11 @@ func secretValue(v string, sign byte, quoted, weak bool) bool {
 	}
 }
 
-// wholeSecret takes the whole text as a secret where its label says so.
-func (s *scan) wholeSecret() bool {
+// wholeSecret takes the whole text as a secret where its label says so, and no
+// allowed phrase is just that.
+func (s *scan) wholeSecret(allow *phrases) bool {
 	weak, ok := isSecretLabel(s.label)
-	if !ok || len(s.text) > longestSecret || strings.ContainsAny(s.text, " \t\n") || !secretValue(s.text, '=', true, weak) {
+	if !ok || s.text == "" || allow.match(s, 0) == len(s.text) || len(s.text) > longestSecret || strings.ContainsAny(s.text, " \t\n") || !secretValue(s.text, '=', true, weak) {
 		return false
 	}
 	s.out = append(s.out, Match{0, len(s.text), Key})

@@ -89,30 +89,28 @@ func (s *scan) free() {
 }
 
 // scan finds all matches. The caller frees what it returns.
-func (sc *Scanner) scan(text, label string) *scan {
-	s := scans.Get().(*scan)
-	s.text, s.label, s.out, s.nearOf, s.steps = text, label, s.out[:0], -1, 0
-	if sc.allow == nil && sc.deny == nil {
-		s.run(nil)
-	} else {
-		s.run(sc)
-	}
-	return s
+func (s *Scanner) scan(text, label string) *scan {
+	sc := scans.Get().(*scan)
+	sc.text, sc.label, sc.out, sc.nearOf, sc.steps = text, label, sc.out[:0], -1, 0
+	sc.run(s.allow, s.deny)
+	return sc
 }
 
-// run walks over the text. With sc it looks for its phrases too.
-func (s *scan) run(sc *Scanner) {
-	if s.label != "" && s.wholeSecret() {
+// run walks over the text.
+func (s *scan) run(allow, deny *phrases) {
+	if s.label != "" && s.wholeSecret(allow) {
 		return
 	}
 	var allowed []span
 	text := s.text
 	for i := 0; i < len(text); {
-		if sc != nil {
-			if end := sc.allow.match(s, i); end > 0 {
+		if allow != nil {
+			if end := allow.match(s, i); end > 0 {
 				allowed = append(allowed, span{i, end})
 			}
-			if end := sc.deny.match(s, i); end > 0 && s.add(Match{i, end, Custom}, allowed) {
+		}
+		if deny != nil {
+			if end := deny.match(s, i); end > 0 && s.add(Match{i, end, Custom}, allowed) {
 				i = end
 				continue
 			}

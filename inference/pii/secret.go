@@ -134,8 +134,8 @@ func (s *scan) pem() (int, int) {
 	for i := body; i < body+length; i++ {
 		if c := s.text[i]; alnum(c) || strings.IndexByte("+/=", c) >= 0 {
 			end = i + 1
-		} else if strings.IndexByte("\r\n\\", c) < 0 {
-			break
+		} else if strings.IndexByte("\r\n\\", c) < 0 && (c != ' ' || strings.IndexByte("\r\n ", s.text[i-1]) < 0) {
+			break // a space begins a line, or it is prose
 		}
 	}
 	if end-body < 16 {
@@ -162,8 +162,13 @@ func (s *scan) credentials() (int, int) {
 		if c <= ' ' || strings.IndexByte("\"'<>`", c) >= 0 || c == ',' && end > 0 {
 			break
 		}
-		if c == ':' && pass == 0 {
-			pass = i + 1
+		if c == ':' {
+			if s.byteAt(i+1) == '/' && s.byteAt(i+2) == '/' {
+				break // another URL
+			}
+			if pass == 0 {
+				pass = i + 1
+			}
 		}
 		if c == '@' {
 			end = i

@@ -32,7 +32,7 @@ func (s *scan) ssn() (int, int) {
 	labelled := near.distance(aboutSSN) < near.distance(aboutOther)
 	switch {
 	case class == '-':
-		if !labelled && near.distance(aboutGoods) <= 2 {
+		if !labelled && near.names(aboutGoods) {
 			return 0, 0
 		}
 	case class == ' ':

@@ -8,8 +8,9 @@ func (s *Scanner) Tag(text string) string { return s.replace(text, "", tagOf) }
 
 // TagJSON is Tag on each string of a JSON document, values and object keys, also
 // inside strings that are JSON documents themselves; they stay valid. A string
-// under the key "phone" is looked at as one after the word. Of a text that isn't
-// JSON it is Tag. Where nothing matches it returns raw itself.
+// under the key "phone" is looked at as one after the word. A whole number of nine
+// digits or more, in an object or an array, counts as a string and becomes one where
+// it matches. Of a text that isn't JSON it is Tag. Where nothing matches it returns raw itself.
 func (s *Scanner) TagJSON(raw []byte) []byte {
 	return rewriteJSON(raw, func(text, label string) string { return s.replace(text, label, tagOf) })
 }

@@ -33,6 +33,13 @@ func TestChangesFence(t *testing.T) {
 			}
 			return err
 		}},
+		{"patch key", func() error {
+			key, err := b.fleet.PatchKey(t.Context(), acme.ID, keys[0].ID, catalog.KeyPatch{MonthlyTokenLimit: catalog.Change[int64]{Set: true, To: &limit}})
+			if err == nil && *key.MonthlyTokenLimit != limit {
+				t.Errorf("key %+v", key)
+			}
+			return err
+		}},
 		{"revoke", func() error { return b.fleet.RevokeKey(t.Context(), acme.ID, keys[0].ID) }},
 		{"suspend", func() error { return b.fleet.Suspend(t.Context(), acme.ID) }},
 		{"resume", func() error { return b.fleet.Resume(t.Context(), acme.ID) }},

@@ -45,6 +45,8 @@ func (s *server) routes() []rest.Route[operator] {
 		{Method: post, Path: "/tenants/{slug}/delete", Summary: "The same.", Query: graceQuery, Timeout: slow, Endpoint: rest.Begin(s.deleteTenant)},
 		{Method: post, Path: "/tenants/{slug}/undelete", Summary: "Take a deletion back within its grace; the tenant is suspended then.", Endpoint: rest.Give(s.undelete)},
 		{Method: get, Path: "/tenants/{slug}/receipt", Summary: "Show what the deletion of a tenant, by slug or id, destroyed and what it couldn't reach, signed.", Endpoint: rest.Give(s.receipt)},
+		{Method: get, Path: "/tenants/{slug}/usage", Summary: "Show what a tenant, by slug or id, used in a month, by model: the lines of its bill. Those of deleted tenants stay.", Query: usageQuery, Endpoint: rest.Give(s.usage)},
+		{Method: get, Path: "/usage", Summary: "Show what all tenants used in a month: the lines of their bills.", Query: usageQuery, Endpoint: rest.Give(s.allUsage)},
 		{Method: get, Path: "/servers", Summary: "List database servers.", Endpoint: rest.Give(s.servers)},
 		{Method: post, Path: "/servers", Summary: "Test a database server and add it.", Timeout: slow, Endpoint: rest.Take(http.StatusCreated, s.addServer)},
 		{Method: get, Path: "/servers/{name}", Summary: "Show a database server: what it holds, what it would still take, what a crash would cost.", Endpoint: rest.Give(s.showServer)},

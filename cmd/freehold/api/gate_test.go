@@ -24,17 +24,22 @@ var public = map[string]bool{"/healthz": true, "/readyz": true, "/openapi.json":
 
 // needs is every other route with the scope that it needs.
 var needs = map[string]string{
-	"POST /v1/chat/completions": catalog.ScopeInference,
-	"POST /v1/embeddings":       catalog.ScopeInference,
-	"POST /v1/predictions":      catalog.ScopeInference,
-	"GET /v1/predictions":       catalog.ScopeRead,
-	"GET /v1/predictions/:id":   catalog.ScopeRead,
-	"GET /v1/models":            catalog.ScopeRead,
-	"GET /v1/models/+":          catalog.ScopeRead,
-	"GET /v1/config":            catalog.ScopeRead,
-	"POST /v1/api_keys":         catalog.ScopeKeys,
-	"GET /v1/api_keys":          catalog.ScopeKeys,
-	"DELETE /v1/api_keys/:id":   catalog.ScopeKeys,
+	"POST /v1/chat/completions":  catalog.ScopeInference,
+	"POST /v1/embeddings":        catalog.ScopeInference,
+	"POST /v1/predictions":       catalog.ScopeInference,
+	"GET /v1/predictions":        catalog.ScopeRead,
+	"GET /v1/predictions/:id":    catalog.ScopeRead,
+	"DELETE /v1/predictions":     catalog.ScopeErase,
+	"DELETE /v1/predictions/:id": catalog.ScopeErase,
+	"GET /v1/usage":              catalog.ScopeRead,
+	"GET /v1/models":             catalog.ScopeRead,
+	"GET /v1/models/+":           catalog.ScopeRead,
+	"GET /v1/config":             catalog.ScopeRead,
+	"GET /v1/audit":              catalog.ScopeRead,
+	"GET /v1/audit/verify":       catalog.ScopeRead,
+	"POST /v1/api_keys":          catalog.ScopeKeys,
+	"GET /v1/api_keys":           catalog.ScopeKeys,
+	"DELETE /v1/api_keys/:id":    catalog.ScopeKeys,
 }
 
 // concrete fills a route's parameters in.

@@ -211,7 +211,7 @@ func TestModels_aliases(t *testing.T) {
 		}
 		return strings.Join(list, " ")
 	}
-	b.Until("the alias is known", func() bool { return ids(b.client.Token) == "chat-1 embed-1 org/gpt-mini" })
+	b.Until("the alias is known", func() bool { return ids(b.client.Token) == "chat-1 embed-1 meta-llama/Llama-3 org/gpt-mini" })
 	if got := ids(narrow); got != "org/gpt-mini" {
 		t.Errorf("a key for aliases alone sees %q", got)
 	}

@@ -41,7 +41,7 @@ func setupOn(t *testing.T, p *resttest.Platform) *bench {
 	b.door, err = api.New(api.Config{
 		Cache: b.Cache, Router: b.Router, Inference: b.Inference, Logger: b.Logger, Version: "test",
 		Audits: api.Audits{Head: b.Catalog.AuditHead, Verify: b.Catalog.VerifyAuditSignature, PublicKeys: b.Catalog.AuditPublicKeys},
-		Keys: api.Keys{List: b.Catalog.Keys, Create: b.Catalog.CreateKey, Revoke: b.Fleet.RevokeKey, Audit: b.Catalog.AppendAudit},
+		Keys:   api.Keys{List: b.Catalog.Keys, Create: b.Catalog.CreateKey, Revoke: b.Fleet.RevokeKey, Audit: b.Catalog.AppendAudit},
 	})
 	b.url = b.Serve(b.door, err)
 	var token string

@@ -43,6 +43,23 @@ func (s *server) routes() []rest.Route[caller] {
 			Endpoint: rest.Give(s.prediction),
 		},
 		{
+			Method: http.MethodDelete, Path: "/v1/predictions/{id}", Scope: catalog.ScopeErase,
+			Summary:  "Erase what was said in an answered request; what it used stays. Twice is once.",
+			Endpoint: rest.Give(s.erasePrediction),
+		},
+		{
+			Method: http.MethodDelete, Path: "/v1/predictions", Scope: catalog.ScopeErase, Timeout: eraseTime,
+			Query:    []rest.Query{{Name: "user", Type: "string", Summary: "The end user, as requests named them."}},
+			Summary:  "Erase what was said in all answered requests of an end user.",
+			Endpoint: rest.Give(s.eraseUser),
+		},
+		{
+			Method: http.MethodGet, Path: "/v1/usage", Scope: catalog.ScopeRead,
+			Query:    []rest.Query{{Name: "month", Type: "string", Summary: "Such as 2026-11 (UTC); this month when not given."}},
+			Summary:  "Show what was used in a month, by day and model, and what of the month's limit is left.",
+			Endpoint: rest.Give(s.usage),
+		},
+		{
 			Method: http.MethodGet, Path: "/v1/models", Scope: catalog.ScopeRead,
 			Summary:  "List the models that the tenant may use.",
 			Endpoint: rest.Give(s.models),

@@ -63,6 +63,7 @@ func chores(p *Platform) []queue.Periodic {
 			_, err := p.Fleet.Reconcile(ctx)
 			return err
 		}},
+		{Name: "audit-heads", Every: time.Hour, RunAtStart: true, Run: p.Fleet.AnchorAudits},
 		{Name: "catalog-backup", Every: time.Hour, RunAtStart: true, Run: p.Fleet.KeepCatalogBackups},
 	}
 }

@@ -90,7 +90,7 @@ func (e *env) root() *cobra.Command {
 	f.StringVar(&e.cfg.MasterKeyFile, "master-key-file", e.cfg.MasterKeyFile, "tink keyset (FREEHOLD_MASTER_KEY_FILE)")
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
 		e.levelSet = c.Flags().Changed("log-level") || os.Getenv("FREEHOLD_LOG_LEVEL") != ""
-		if e.output != "table" && e.output != "json" {
+		if e.output != "table" && e.output != "json" && (e.output != csvOutput || c.Annotations[csvOutput] == "") {
 			return fmt.Errorf("%w: --output is table or json, not %q", errUsage, e.output)
 		}
 		return nil
@@ -99,7 +99,7 @@ func (e *env) root() *cobra.Command {
 		e.devCmd(), e.serveCmd(), e.workerCmd(), e.statusCmd(), e.catalogCmd(), e.serverCmd(), e.tenantCmd(),
 		e.keyCmd(), e.configCmd(), e.engineCmd(), e.modelCmd(), e.migrateCmd(), e.routerCmd(), e.mailCmd(),
 		e.tokenCmd(), e.auditCmd(), e.keysetCmd(),
-		e.operationCmd(),
+		e.operationCmd(), e.usageCmd(),
 		e.doctorCmd(), e.versionCmd(),
 	)
 	root.InitDefaultCompletionCmd("completion")

@@ -2,6 +2,8 @@ package metrics
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -74,7 +76,13 @@ func (m *Metrics) Overrun(tokens int64) { m.overrun.Add(float64(tokens)) }
 // Tried counts a request to an engine by how it ended: for inference.Config.Tried.
 func (m *Metrics) Tried(name string, err error) {
 	outcome := "succeeded"
-	if err != nil {
+	switch {
+	case err == nil:
+	case errors.Is(err, engine.ErrOpen):
+		outcome = "resting" // not asked: its breaker is open
+	case errors.Is(err, context.Canceled):
+		outcome = "cancelled"
+	default:
 		outcome = engine.KindOf(err).String()
 	}
 	m.engines.WithLabelValues(name, outcome).Inc()

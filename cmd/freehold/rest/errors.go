@@ -100,6 +100,7 @@ var table = []row{
 	{is: inference.ErrNotKept, status: 409, code: "conflict", message: "This Idempotency-Key's request was answered, and the answer was too large to be kept.", param: "Idempotency-Key"},
 	{is: catalog.ErrExists, status: 409, code: "conflict", message: "The name is taken by another one."},
 	{is: catalog.ErrConflict, status: 409, code: "conflict"},
+	{is: tenantdb.ErrInProgress, status: 409, code: "conflict", message: "The request is still in progress."},
 	{is: errTooLarge, status: 413, code: "request_too_large", message: "The request body is too large."},
 	{is: errMedia, status: 415, code: "unsupported_media_type", message: "The request body must be application/json, not compressed."},
 	{is: errHeaders, status: 431, code: "invalid_request", message: "The request headers are too large."},

@@ -71,7 +71,7 @@ const canary = "Quetzalcoatl4711"
 
 // request asks for a usual answer; edit may be nil.
 func (s Subject) request(edit func(*engine.ChatRequest)) *engine.ChatRequest {
-	req := &engine.ChatRequest{Model: s.Model, Messages: s.Messages(canary)}
+	req := &engine.ChatRequest{Model: s.Model, Messages: s.Messages(canary), Scope: "enginetest"}
 	if edit != nil {
 		edit(req)
 	}

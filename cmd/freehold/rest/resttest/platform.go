@@ -135,6 +135,13 @@ func (p *Platform) run(poll time.Duration) {
 		},
 		Seal: func(tenant string, plain []byte) ([]byte, error) { return p.Catalog.SealAnswer(p.id(tenant), plain) },
 		Open: func(tenant string, sealed []byte) ([]byte, error) { return p.Catalog.OpenAnswer(p.id(tenant), sealed) },
+		Pseudonyms: func(tenant, name string) []string {
+			list, err := p.Catalog.Pseudonyms(p.id(tenant), name)
+			if err != nil {
+				p.Error(err)
+			}
+			return list
+		},
 		Engine: func(context.Context, string) (engine.Engine, error) {
 			if real := p.real.Load(); real != nil {
 				return *real, nil

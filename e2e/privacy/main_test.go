@@ -1,0 +1,44 @@
+package privacy_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+
+	"freehold/cmd/freehold/app"
+	"freehold/migrations/pgtest"
+)
+
+// nodeEnv, when set, makes a serving node with workers of this process, as
+// `freehold serve` is one. SIGTERM ends it in order.
+const nodeEnv = "FREEHOLD_PRIVACY_NODE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(nodeEnv) == "" {
+		pgtest.Patient()
+		pgtest.MainLeak(m)
+		return
+	}
+	if err := beNode(); err != nil {
+		fmt.Fprintln(os.Stderr, "node:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// addresses are what a node prints once it serves.
+type addresses struct{ API, Admin string }
+
+func beNode() error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	cfg := app.FromEnv(os.Getenv)
+	return app.Serve(ctx, cfg, "test", true, cfg.Logger(false), func(api, admin net.Addr) {
+		_ = json.NewEncoder(os.Stdout).Encode(addresses{"http://" + api.String(), "http://" + admin.String()})
+	})
+}
