@@ -49,6 +49,7 @@ var unlinked = []string{
 	"github.com/stretchr/testify",
 	"github.com/testcontainers",
 	"go.uber.org/goleak",
+	"pgregory.net/rapid",
 }
 
 // vague are the package names that say nothing about what is inside.

@@ -140,12 +140,14 @@ type said struct {
 	Index        int    `json:"index"`
 	Message      any    `json:"message"`
 	FinishReason string `json:"finish_reason,omitempty"` // none: broken off
+
+	*engine.Class // nil but for classifiers
 }
 
 func spoken(resp *engine.ChatResponse) []said {
 	out := make([]said, len(resp.Choices))
 	for i, c := range resp.Choices {
-		out[i] = said{c.Index, c.Message, c.FinishReason}
+		out[i] = said{c.Index, c.Message, c.FinishReason, c.Class}
 	}
 	return out
 }

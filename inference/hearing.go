@@ -158,7 +158,7 @@ func (t *toolCall) add(c callee) {
 func (h *hearing) choices() []said {
 	var out []said
 	for _, i := range slices.Sorted(maps.Keys(h.by)) {
-		out = append(out, said{i, h.by[i].message(), h.by[i].finish})
+		out = append(out, said{Index: i, Message: h.by[i].message(), FinishReason: h.by[i].finish})
 	}
 	return out
 }

@@ -3,6 +3,8 @@ package inference
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +18,13 @@ const maxAnswer = 1 << 20
 
 // keyed reports whether the call's Idempotency-Key is heeded.
 func (c Call) keyed(s *Service) bool { return c.IdempotencyKey != "" && s.cfg.Seal != nil }
+
+// claimName is what the call's Idempotency-Key is called in the database: a client
+// may have put anything into it.
+func (c Call) claimName() string {
+	sum := sha256.Sum256([]byte(c.Scope + " " + c.IdempotencyKey))
+	return hex.EncodeToString(sum[:])
+}
 
 // first runs admit, unless the call's Idempotency-Key has another request at work
 // or answered: then it waits for that one's answer, and returns it. A request that
@@ -60,7 +69,7 @@ func (s *Service) first(ctx context.Context, c Call, admit func() error) (answer
 
 func (s *Service) claim(ctx context.Context, c Call) (claim tenantdb.Claim, err error) {
 	err = c.Tenant.Borrow(ctx, tenantdb.Interactive, func(ctx context.Context, db *tenantdb.DB) error {
-		claim, err = db.Claim(ctx, c.KeyID, c.IdempotencyKey)
+		claim, err = db.Claim(ctx, c.KeyID, c.claimName())
 		return err
 	})
 	return claim, err

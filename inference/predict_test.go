@@ -129,3 +129,21 @@ func TestPredictionsPage(t *testing.T) {
 		t.Errorf("pages gave %s", got)
 	}
 }
+
+// A classifier's verdict stands in the answer, and in the log.
+func TestPredict_classifier(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.engine.chat = func(context.Context, *engine.ChatRequest) (*engine.ChatResponse, error) {
+		a := answers("refund")
+		a.Choices[0].Class = &engine.Class{Label: "refund", Scores: map[string]float64{"refund": 0.75, "other": 0.25}}
+		return a, nil
+	}
+	p, err := b.Predict(t.Context(), b.call, []byte(`{"model":"talk","inputs":"my money, please"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"text":"refund","label":"refund","scores":{"refund":0.75,"other":0.25},"finish_reason":"stop"}`
+	same(t, "answer", p.Output, want)
+	same(t, "log", b.only().Output, want)
+}

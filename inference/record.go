@@ -75,7 +75,7 @@ func (r *record) admit(ctx context.Context, a asked) (tenantdb.Grant, error) {
 		in.Input = r.input
 	}
 	if r.call.keyed(r.s) {
-		in.IdempotencyKey, in.RequestHash, in.Claim = r.call.IdempotencyKey, r.call.RequestHash, claimTime
+		in.IdempotencyKey, in.RequestHash, in.Claim = r.call.claimName(), r.call.RequestHash, claimTime
 	}
 	grant, err := r.s.ask(ctx, r.call, in)
 	if err == nil && grant.Outcome == tenantdb.Busy && grant.Others && r.s.release(ctx, r.call) {

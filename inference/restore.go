@@ -21,7 +21,6 @@ type restorer struct {
 type restored struct {
 	texts map[string]*pii.Restorer
 	tools map[int]*toolText
-	ended bool
 }
 
 // toolText is a tool call's text in pieces: arguments, which are JSON, or a custom
@@ -51,31 +50,35 @@ func (r *restorer) choices(list []engine.ChunkChoice) []engine.ChunkChoice {
 		}
 		delta, says := r.delta(v, c.Delta)
 		c.Delta = delta
-		if c.FinishReason != nil && !v.ended {
-			v.ended = true
-			if rest := v.flush(); rest != nil {
-				out = append(out, engine.ChunkChoice{Index: c.Index, Delta: rest})
-			}
+		if c.Logprobs != nil {
+			c.Logprobs, says = r.session.RestoreJSON(c.Logprobs), true
 		}
-		if says || c.FinishReason != nil || c.Logprobs != nil {
-			if c.Logprobs != nil {
-				c.Logprobs = r.session.RestoreJSON(c.Logprobs)
+		if c.FinishReason == nil {
+			if says {
+				out = append(out, c)
 			}
-			out = append(out, c)
+			continue
 		}
+		// A last chunk may have text: what of it is held goes out behind what isn't.
+		if rest := v.flush(); rest != nil {
+			if says {
+				out = append(out, engine.ChunkChoice{Index: c.Index, Delta: c.Delta, Logprobs: c.Logprobs})
+				c.Delta, c.Logprobs = json.RawMessage(`{}`), nil
+			}
+			out = append(out, engine.ChunkChoice{Index: c.Index, Delta: rest})
+		}
+		out = append(out, c)
 	}
 	return out
 }
 
-// rest is what is still held when a stream ends without finishing a choice.
+// rest is what is still held when a stream ends: of choices that weren't finished,
+// or said more after that.
 func (r *restorer) rest() []engine.ChunkChoice {
 	var out []engine.ChunkChoice
 	for _, i := range slices.Sorted(maps.Keys(r.by)) {
-		if v := r.by[i]; !v.ended {
-			v.ended = true
-			if delta := v.flush(); delta != nil {
-				out = append(out, engine.ChunkChoice{Index: i, Delta: delta})
-			}
+		if delta := r.by[i].flush(); delta != nil {
+			out = append(out, engine.ChunkChoice{Index: i, Delta: delta})
 		}
 	}
 	return out
@@ -136,6 +139,9 @@ func (r *restorer) tools(v *restored, raw json.RawMessage) (out json.RawMessage,
 			_ = json.Unmarshal(call["index"], &index) // an index that isn't one counts as its place
 		}
 		says := call["id"] != nil || call["type"] != nil
+		if call["id"] != nil {
+			call["id"] = r.session.RestoreJSON(call["id"])
+		}
 		for member, field := range map[string]string{"function": "arguments", "custom": "input"} {
 			var called map[string]json.RawMessage
 			if call[member] == nil || json.Unmarshal(call[member], &called) != nil {
@@ -153,7 +159,9 @@ func (r *restorer) tools(v *restored, raw json.RawMessage) (out json.RawMessage,
 
 // called restores the text of one call in place.
 func (r *restorer) called(v *restored, index int, member, field string, called map[string]json.RawMessage) (says bool) {
-	says = called["name"] != nil
+	if says = called["name"] != nil; says {
+		called["name"] = r.session.RestoreJSON(called["name"])
+	}
 	piece, ok := str(called[field])
 	if !ok {
 		return says || called[field] != nil

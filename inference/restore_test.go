@@ -36,7 +36,7 @@ func TestRestore_everyCut(t *testing.T) {
 			message, _ := json.Marshal(map[string]any{
 				"role": "assistant", "content": content, "refusal": nil,
 				"tool_calls": []any{
-					map[string]any{"id": "a", "type": "function", "function": map[string]string{"name": "f", "arguments": string(arguments)}},
+					map[string]any{"id": mail2, "type": "function", "function": map[string]string{"name": card, "arguments": string(arguments)}},
 					map[string]any{"id": "b", "type": "custom", "custom": map[string]string{"name": "g", "input": input}},
 				},
 			})
@@ -45,7 +45,7 @@ func TestRestore_everyCut(t *testing.T) {
 			for _, piece := range cut(r, content) {
 				turn = append(turn, delta(i, text1(`{"content":%}`, piece)))
 			}
-			turn = append(turn, delta(i, `{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"f"}}]}`))
+			turn = append(turn, delta(i, `{"tool_calls":[{"index":0,"id":"`+mail2+`","type":"function","function":{"name":"`+card+`"}}]}`))
 			for _, piece := range cut(r, string(arguments)) {
 				turn = append(turn, delta(i, text1(`{"tool_calls":[{"index":0,"function":{"arguments":%}}]}`, piece)))
 			}
@@ -53,7 +53,13 @@ func TestRestore_everyCut(t *testing.T) {
 			for _, piece := range cut(r, input) {
 				turn = append(turn, delta(i, text1(`{"tool_calls":[{"index":1,"custom":{"input":%}}]}`, piece)))
 			}
-			turns = append(turns, append(turn, delta(i, `{}`, "stop")))
+			if rapid.Bool().Draw(r, "the last piece ends it") {
+				stop := "stop"
+				turn[len(turn)-1].Choices[0].FinishReason = &stop
+			} else {
+				turn = append(turn, delta(i, `{}`, "stop"))
+			}
+			turns = append(turns, turn)
 		}
 		plain, chunks := inference.Restored(session, &resp, interleave(r, turns))
 		heard := inference.Heard(chunks)

@@ -117,7 +117,9 @@ with recursive counters as materialized (
                                      when d.slots < 1 then 'busy' else 'granted' end) as o (outcome)
      cross join lateral (select case when o.outcome = 'granted' then least(q.most, d.tokens) else 0 end) as g (granted)
 ), let_in as materialized (
-    select q.*, d.granted from decided d join asked q on q.n = d.n where d.outcome = 'granted'
+    select q.id, q.created_at, q.request_id, q.kind, q.model, q.streamed, q.end_user, q.input, q.audit, q.key,
+           q.request_hash, q.expires_at, d.granted
+      from decided d join asked q on q.n = d.n where d.outcome = 'granted'
 ), predicted as (
     insert into freehold.predictions
            (id, request_id, api_key, kind, model, streamed, state, end_user, input, created_at)

@@ -283,7 +283,7 @@ func FuzzTenantAuditFile(f *testing.F) {
 	if got, err := tenantdb.VerifyAuditFile(strings.NewReader(file), trusted); err != nil || !got.OK || got.Rows != 6 || got.Unsealed != 1 {
 		f.Fatalf("%+v: %v", got, err)
 	}
-	sealed := file[:strings.Index(file, `{"unsealed":`)]
+	sealed, _, _ := strings.Cut(file, `{"unsealed":`)
 	f.Add(file)
 	f.Add("")
 	f.Add("{}\n")

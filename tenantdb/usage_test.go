@@ -51,7 +51,7 @@ func TestUsage(t *testing.T) {
 	if got.Used != 0 || got.Reserved != a.Most {
 		t.Errorf("used %d, reserved %d", got.Used, got.Reserved)
 	}
-	b.settle(tenantdb.Settlement{ID: a.ID, At: a.CreatedAt, APIKey: "key_1", Kind: "chat", Model: "m", State: "succeeded", PromptTokens: 30, CompletionTokens: 12})
+	b.settle(tenantdb.Settlement{ID: a.ID, At: a.CreatedAt, APIKey: "key_1", Kind: "chat", Model: "m", State: "succeeded", PromptTokens: 30, CompletionTokens: 12, Used: 42})
 	got, err = b.db.Usage(t.Context(), month)
 	b.ok(err)
 	if now := time.Now().UTC(); got.Used != 42 || got.Reserved != 0 || got.Month.Month() != now.Month() || got.Month.Day() != 1 {

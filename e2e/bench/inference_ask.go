@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // What a prompt of the benchmark holds: each of these must come back in the
@@ -34,9 +35,12 @@ func askedBody(prompt string, stream bool) []byte {
 	return text
 }
 
+// askTime bounds a request.
+const askTime = 20 * time.Second
+
 // newCaller is a client that keeps as many connections as requests are out.
 func newCaller() *http.Client {
-	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: askedAtOnce}}
+	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: askedAtOnce}, Timeout: askTime}
 }
 
 // ask posts a chat request, reads all of the answer and returns it.

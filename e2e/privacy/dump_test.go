@@ -38,7 +38,7 @@ func (g *ground) dump(database string, except ...string) []byte {
 	g.ok(err)
 	var out bytes.Buffer
 	for _, table := range append(tables, "pg_stat_activity", "pg_authid", "pg_description", "pg_shdescription") {
-		rows, err := conn.Query(g.Context(), `select to_jsonb(x) - $1::text[] from `+table+` x`, except)
+		rows, err := conn.Query(g.Context(), `select to_jsonb(x) - coalesce($1::text[], '{}') from `+table+` x`, except)
 		g.ok(err)
 		lines, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
 		g.ok(err)

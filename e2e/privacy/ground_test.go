@@ -245,14 +245,20 @@ func (g *ground) until(what string, ok func() bool) {
 // collector keeps what a node exports as traces.
 type collector struct {
 	*httptest.Server
+	refuse atomic.Bool // and quotes what it was sent
+
 	mu  sync.Mutex // guards got
 	got bytes.Buffer
 }
 
 func startCollector(t testing.TB) *collector {
 	c := &collector{}
-	c.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
+		if c.refuse.Load() {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = fmt.Fprint(w, r.Header)
+		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.got.Write(body)

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"freehold/cmd/freehold/app"
 	"freehold/migrations/pgtest"
 )
@@ -21,7 +23,11 @@ const nodeEnv = "FREEHOLD_PRIVACY_NODE"
 func TestMain(m *testing.M) {
 	if os.Getenv(nodeEnv) == "" {
 		pgtest.Patient()
-		pgtest.MainLeak(m)
+		// The store's HTTP server keeps a clock for the life of the process, and a
+		// sweeper that sleeps on for up to 10 s after its end.
+		pgtest.MainLeak(m,
+			goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+			goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 		return
 	}
 	if err := beNode(); err != nil {

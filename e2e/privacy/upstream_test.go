@@ -74,7 +74,7 @@ type asked struct {
 	http.ResponseWriter
 	stream bool
 	n      int
-	pieces int      // bytes of text in a chunk
+	pieces int      // bytes of text in a chunk, of long texts more
 	texts  []string // of the request
 }
 
@@ -229,11 +229,20 @@ func (a asked) answer(message map[string]any, finish string) {
 	_ = json.NewEncoder(a).Encode(map[string]any{"object": "chat.completion", "choices": choices, "usage": usage})
 }
 
+// cut divides a text into pieces, at most a thousand.
+func (a asked) cut(text string) (pieces []string) {
+	n := max(a.pieces, len(text)/1000+1)
+	for ; len(text) > n; text = text[n:] {
+		pieces = append(pieces, text[:n])
+	}
+	return append(pieces, text)
+}
+
 // streamed sends the message in pieces, the choices in turn.
 func (a asked) streamed(message map[string]any, finish string) {
 	if text, ok := message["content"].(string); ok {
-		for i := 0; i < len(text); i += a.pieces {
-			a.chunk(map[string]any{"content": strings.ToValidUTF8(text[i:min(len(text), i+a.pieces)], "?")}, nil)
+		for _, piece := range a.cut(text) {
+			a.chunk(map[string]any{"content": piece}, nil)
 		}
 	}
 	calls, _ := message["tool_calls"].([]map[string]any)
@@ -247,9 +256,9 @@ func (a asked) streamed(message map[string]any, finish string) {
 			a.chunk(map[string]any{"tool_calls": []any{map[string]any{
 				"index": call["index"], "id": call["id"], "type": call["type"], member: map[string]any{"name": body["name"], field: ""},
 			}}}, nil)
-			for i := 0; i < len(text); i += a.pieces {
+			for _, piece := range a.cut(text) {
 				a.chunk(map[string]any{"tool_calls": []any{map[string]any{
-					"index": call["index"], member: map[string]any{field: text[i:min(len(text), i+a.pieces)]},
+					"index": call["index"], member: map[string]any{field: piece},
 				}}}, nil)
 			}
 		}

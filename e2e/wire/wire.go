@@ -18,10 +18,16 @@ type Wire struct {
 	listener net.Listener
 	work     sync.WaitGroup
 
-	mu    sync.Mutex               // guards what follows
-	users map[string]*atomic.Int64 // flushes of each user's connections
+	mu    sync.Mutex // guards what follows
+	users map[string]*user
 	conns map[net.Conn]struct{}
 	shut  bool // refuses
+}
+
+// user is what is known of the connections of one.
+type user struct {
+	flushes atomic.Int64
+	lose    atomic.Int64 // answers until one is lost; 0 or less: none is
 }
 
 // Open makes a wire to the server at an address.
@@ -30,7 +36,7 @@ func Open(to string) (*Wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Wire{to: to, listener: l, users: map[string]*atomic.Int64{}, conns: map[net.Conn]struct{}{}}
+	w := &Wire{to: to, listener: l, users: map[string]*user{}, conns: map[net.Conn]struct{}{}}
 	w.work.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -48,15 +54,19 @@ func (w *Wire) Addr() string { return w.listener.Addr().String() }
 
 // Flushes is how often the connections of a user have sent something and then
 // waited for an answer, logging in included.
-func (w *Wire) Flushes(user string) int64 { return w.of(user).Load() }
+func (w *Wire) Flushes(name string) int64 { return w.of(name).flushes.Load() }
 
-func (w *Wire) of(user string) *atomic.Int64 {
+// Lose breaks the connection of a user on which the n-th answer from now on comes,
+// before any of it has gone on: what was asked for is done, and nobody is told.
+func (w *Wire) Lose(name string, n int) { w.of(name).lose.Store(int64(n)) }
+
+func (w *Wire) of(name string) *user {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.users[user] == nil {
-		w.users[user] = new(atomic.Int64)
+	if w.users[name] == nil {
+		w.users[name] = new(user)
 	}
-	return w.users[user]
+	return w.users[name]
 }
 
 // keep has Cut know a connection; false: it is cut.
@@ -88,37 +98,40 @@ func (w *Wire) carry(client net.Conn) {
 	if !w.keep(client) || !w.keep(server) {
 		return
 	}
-	startup, user, err := readStartup(client)
+	startup, name, err := readStartup(client)
 	if err != nil {
 		return
 	}
 	if _, err := server.Write(startup); err != nil {
 		return
 	}
-	count, answered := w.of(user), new(atomic.Bool)
+	who, answered := w.of(name), new(atomic.Bool)
 	var both sync.WaitGroup
 	both.Go(func() {
 		defer server.Close()
-		pass(client, server, func() {
+		pass(client, server, func() bool {
 			if answered.Swap(false) {
-				count.Add(1)
+				who.flushes.Add(1)
 			}
+			return true
 		})
 	})
 	both.Go(func() {
 		defer client.Close()
-		pass(server, client, func() { answered.Store(true) })
+		pass(server, client, func() bool { return answered.Swap(true) || who.lose.Add(-1) != 0 })
 	})
 	both.Wait()
 }
 
-// pass carries one direction; seen is called for each piece before it goes on.
-func pass(from, to net.Conn, seen func()) {
+// pass carries one direction, until a piece mustn't go on or either end closes.
+func pass(from, to net.Conn, may func() bool) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
-			seen()
+			if !may() {
+				return
+			}
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
 			}
@@ -132,7 +145,7 @@ func pass(from, to net.Conn, seen func()) {
 // readStartup reads a connection's first message, which has no type: its length,
 // a version, and then names and values, each ended by a zero byte (PostgreSQL
 // documentation, Message Formats, StartupMessage).
-func readStartup(conn net.Conn) (message []byte, user string, err error) {
+func readStartup(conn net.Conn) (message []byte, name string, err error) {
 	const most = 1 << 14
 	message = make([]byte, 4)
 	if _, err := io.ReadFull(conn, message); err != nil {
@@ -149,10 +162,10 @@ func readStartup(conn net.Conn) (message []byte, user string, err error) {
 	fields := bytes.Split(message[8:], []byte{0})
 	for i := 0; i+1 < len(fields); i += 2 {
 		if string(fields[i]) == "user" {
-			user = string(fields[i+1])
+			name = string(fields[i+1])
 		}
 	}
-	return message, user, nil
+	return message, name, nil
 }
 
 // Cut breaks all connections and refuses new ones until Mend.

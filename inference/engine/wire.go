@@ -155,6 +155,14 @@ type ChatChoice struct {
 	Message      json.RawMessage `json:"message"`
 	Logprobs     json.RawMessage `json:"logprobs"` // null when absent
 	FinishReason string          `json:"finish_reason"`
+	// Class is a classifier's verdict; nil: the model is none. Predictions show it.
+	Class *Class `json:"-"`
+}
+
+// Class is a label, and what each label scored, between 0 and 1.
+type Class struct {
+	Label  string             `json:"label"`
+	Scores map[string]float64 `json:"scores"`
 }
 
 // AnswerMessage makes an assistant's message of plain text.

@@ -36,8 +36,11 @@ func isSecretLabel(name string) (weak, ok bool) {
 		buf[n] = c
 		n++
 	}
-	for start := range n {
-		if before := start - 1; before >= 0 && buf[before] != '_' && buf[before] != '.' {
+	before := byte('_')
+	for start, c := range buf[:n] {
+		begins := before == '_' || before == '.'
+		before = c
+		if !begins {
 			continue
 		}
 		word := string(buf[start:n])

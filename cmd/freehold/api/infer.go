@@ -71,7 +71,12 @@ type chatBody struct {
 	Temperature         float64         `json:"temperature,omitempty"`
 	TopP                float64         `json:"top_p,omitempty"`
 	Seed                int64           `json:"seed,omitempty"`
-	User                string          `json:"user,omitempty"`
+	Tools               json.RawMessage `json:"tools,omitempty"`
+	ToolChoice          json.RawMessage `json:"tool_choice,omitempty"`
+	ResponseFormat      json.RawMessage `json:"response_format,omitempty" doc:"text, json_object or json_schema."`
+	Metadata            json.RawMessage `json:"metadata,omitempty"`
+	Store               *bool           `json:"store,omitempty" doc:"False: input and output are not kept."`
+	User                string          `json:"user,omitempty" doc:"Your end user: their predictions can be erased by it."`
 }
 
 type embedBody struct {
@@ -79,6 +84,7 @@ type embedBody struct {
 	Input          json.RawMessage `json:"input" doc:"A string, or an array of strings."`
 	Dimensions     int             `json:"dimensions,omitempty"`
 	EncodingFormat string          `json:"encoding_format,omitempty" doc:"float (default) or base64: little-endian float32"`
+	Store          *bool           `json:"store,omitempty" doc:"False: the input is not kept."`
 	User           string          `json:"user,omitempty"`
 }
 
@@ -98,7 +104,8 @@ type embedAnswer struct {
 
 type predictBody struct {
 	Model       string          `json:"model"`
-	Inputs      json.RawMessage `json:"inputs" doc:"A string, an array of messages, or an object with prompt or messages, and system."`
+	Inputs      json.RawMessage `json:"inputs" doc:"A string, an array of messages, or an object with prompt, text or messages, and system."`
 	Temperature float64         `json:"temperature,omitempty"`
+	Store       *bool           `json:"store,omitempty" doc:"False: input and output are not kept."`
 	User        string          `json:"user,omitempty"`
 }

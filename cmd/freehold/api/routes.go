@@ -76,7 +76,7 @@ func (s *server) routes() []rest.Route[caller] {
 		},
 		{
 			Method: http.MethodPost, Path: "/v1/api_keys", Scope: catalog.ScopeKeys,
-			Summary:  "Create an API key that can do no more than the calling one. The token is shown once: with an Idempotency-Key the same request, within a day, is answered with the key that it made, without its token.",
+			Summary:  "Create an API key that can do no more than the calling one; one with a limit of its own makes none. The token is shown once: with an Idempotency-Key the same request, within a day, is answered with the key that it made, without its token.",
 			Endpoint: rest.Take(http.StatusCreated, s.createKey),
 		},
 		{

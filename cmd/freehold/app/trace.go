@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -84,10 +85,22 @@ func openTracing(ctx context.Context, t Telemetry, version string, log *slog.Log
 		return nil, fmt.Errorf("%w: OTEL_RESOURCE_ATTRIBUTES: %w", ErrConfig, err)
 	}
 	// A collector that is away concerns no request: it is logged, and that is all.
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("traces are not sent", "error", err) }))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("traces are not sent", "error", unsent(err)) }))
 	return &tracing{sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(discreet{exporter}), sdktrace.WithResource(what),
 	)}, nil
+}
+
+// unsent says why traces are not sent, in words that are not the collector's: it may
+// send back the headers that it is let in by.
+func unsent(err error) string {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Error()
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "the collector did not answer in time"
+	}
+	return "the collector did not take them"
 }
 
 // requests is the tracer of the doors.

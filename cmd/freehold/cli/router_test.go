@@ -87,7 +87,8 @@ func TestRouterUnreachable(t *testing.T) { //nolint:paralleltest // the environm
 	real := os.Getenv("FREEHOLD_ADMIN_URL")
 	tenants := p.Serve(api.New(api.Config{
 		Cache: p.Cache, Router: p.Router, Inference: p.Inference, Logger: p.Logger,
-		Keys: api.Keys{List: p.Catalog.Keys, Create: p.Catalog.CreateKey, Revoke: p.Fleet.RevokeKey, Audit: p.Catalog.AppendAudit},
+		Keys:   api.Keys{List: p.Catalog.Keys, Create: p.Catalog.CreateKey, Revoke: p.Fleet.RevokeKey, Audit: p.Catalog.AppendAudit},
+		Audits: api.Audits{Head: p.Catalog.AuditHead, Verify: p.Catalog.VerifyAuditSignature, PublicKeys: p.Catalog.AuditPublicKeys},
 	}))
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }))
 	defer other.Close()
@@ -185,6 +186,7 @@ func TestRouterTopOrder(t *testing.T) { //nolint:paralleltest // the environment
 
 func TestSuspendAndResume(t *testing.T) { //nolint:paralleltest // the environment is the process's
 	b := setup(t)
+	b.store()
 	p, err := app.Open(t.Context(), app.FromEnv(os.Getenv), app.NeedCatalog, nil)
 	if err != nil {
 		t.Fatal(err)

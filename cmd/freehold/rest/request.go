@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"freehold/catalog"
+	"freehold/inference/pii"
 )
 
 // Request is what a handler is given. It holds copies alone: nothing in it
@@ -125,11 +126,16 @@ func bearer(header string) string {
 	return strings.TrimSpace(token)
 }
 
+// personal finds what must not name a request: its id is in the log, in traces and
+// in the tenant's rows.
+var personal = pii.New(pii.Options{})
+
 // requestID takes an inbound id over when it is sane (up to 128 visible ASCII
-// characters), else makes one.
+// characters, no personal data, no key), else makes one.
 func requestID(inbound string) string {
 	visible := func(r rune) bool { return r > ' ' && r < 0x7f }
-	if n := len(inbound); n > 0 && n <= 128 && !strings.ContainsFunc(inbound, func(r rune) bool { return !visible(r) }) {
+	if n := len(inbound); n > 0 && n <= 128 && !strings.ContainsFunc(inbound, func(r rune) bool { return !visible(r) }) &&
+		len(personal.Find(inbound)) == 0 {
 		return strings.Clone(inbound)
 	}
 	return uuid.Must(uuid.NewV7()).String()

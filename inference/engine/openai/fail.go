@@ -2,9 +2,11 @@ package openai
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -32,10 +34,34 @@ func broken(ctx context.Context, err error, message string) *engine.Error {
 	case ctx.Err() != nil:
 		return &engine.Error{Kind: engine.Failed, Message: "the request was given up", Err: cause}
 	case errors.As(err, &n) && n.Timeout():
-		return &engine.Error{Kind: engine.Timeout, Message: "the engine did not answer in time", Err: err}
+		return &engine.Error{Kind: engine.Timeout, Message: "the engine did not answer in time", Err: quiet(err)}
 	default:
-		return &engine.Error{Kind: engine.Failed, Message: message, Err: err}
+		return &engine.Error{Kind: engine.Failed, Message: message, Err: quiet(err)}
 	}
+}
+
+// errNotHTTP stands for errors that may quote what came over the connection, and
+// with it the key or the prompt that an upstream sends back.
+var errNotHTTP = errors.New("what the upstream sent is not HTTP, or broke off")
+
+// quiet returns the part of a transport's error that says how the connection fared,
+// in words that are not the upstream's.
+func quiet(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return dns
+	}
+	if cert, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return cert
+	}
+	for _, known := range []error{io.ErrUnexpectedEOF, io.EOF, net.ErrClosed, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, known) {
+			return known
+		}
+	}
+	return errNotHTTP
 }
 
 // malformed is the error of an answer that isn't one. It holds nothing of it.
@@ -51,7 +77,7 @@ func (c *client) refused(ctx context.Context, resp *http.Response) (*engine.Erro
 	if err != nil {
 		b = nil // the status says enough
 	}
-	why := explain(b)
+	why := c.explain(b)
 	e := &engine.Error{Kind: engine.Failed, UpstreamStatus: resp.StatusCode, Err: why.forLog()}
 	switch resp.StatusCode {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
@@ -100,10 +126,22 @@ type reason struct{ Message, Param, Code, Type string }
 
 // forLog returns the words that can't hold a prompt, nil when there are none.
 func (r reason) forLog() error {
-	if r.Code == "" && r.Type == "" {
+	code, kind := loggable(r.Code), loggable(r.Type)
+	if code == "" && kind == "" {
 		return nil
 	}
-	return fmt.Errorf("upstream error code %q, type %q", r.Code, r.Type)
+	return fmt.Errorf("upstream error code %q, type %q", code, kind)
+}
+
+// term fits what upstreams call their errors, server_error or BadRequestError, and a
+// status; hardly a word of a prompt, and no key.
+var term = regexp.MustCompile(`^([A-Za-z]+(_[A-Za-z]+)+|[A-Za-z]+([Ee]rror|Exception)|[1-5][0-9]{2})$`)
+
+func loggable(text string) string {
+	if text == "" || term.MatchString(text) {
+		return text
+	}
+	return "(another)"
 }
 
 // clients reports whether the client can mend it. In an answer of status 200 that is
@@ -121,6 +159,19 @@ func (r reason) clients() bool {
 
 // word fits parameter names and error codes, and hardly anybody's secret.
 var word = regexp.MustCompile(`^[A-Za-z0-9_.\[\]-]{1,64}$`)
+
+// explain reads an error body. Words with this engine's key in them are left out.
+func (c *client) explain(body []byte) reason {
+	r := explain(body)
+	if c.cfg.Key != "" {
+		for _, word := range []*string{&r.Param, &r.Code, &r.Type} {
+			if strings.Contains(*word, c.cfg.Key) {
+				*word = ""
+			}
+		}
+	}
+	return r
+}
 
 // explain reads an error body in the dialects {"error": {…}}, {"error": "…"},
 // {"message": "…"} and {"detail": "…"}. What can't be read is left empty.
@@ -169,7 +220,7 @@ func reported(raw json.RawMessage) bool {
 
 // inBand is the error that came inside an answer of status 200.
 func (c *client) inBand(body []byte) *engine.Error {
-	why := explain(body)
+	why := c.explain(body)
 	e := &engine.Error{Kind: engine.Failed, Message: "the engine reported an error instead of an answer", Err: why.forLog()}
 	if why.clients() {
 		c.blame(e, why)
