@@ -13,8 +13,6 @@ const (
 	upsertAlias = `
 insert into model_aliases (alias, model) values ($1, $2)
 on conflict (alias) do update set model = excluded.model`
-
-	selectModel = `select ` + modelColumns + ` from models where name = $1`
 )
 
 // SetAlias lets a name stand for a model; one that stood for another stands for
@@ -38,11 +36,7 @@ func (c *Catalog) SetAlias(ctx context.Context, alias, model string) (m Model, e
 		if _, err := tx.Exec(ctx, upsertAlias, alias, model); err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, selectModel, model)
-		if err != nil {
-			return err
-		}
-		m, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Model])
+		m, err = oneModel(ctx, tx, selectModel, model)
 		return err
 	})
 	return m, err

@@ -19,12 +19,12 @@ type AuditHead struct {
 }
 
 // In the order of tenants, so that two nodes never wait for each other. Of a tenant
-// that has gone nothing is noted.
+// that goes or has gone nothing is noted: what is erased stays so.
 const upsertAuditHeads = `
 insert into audit_heads as a (tenant, n, head, sealed_at)
 select x.tenant, x.n, x.head, x.sealed_at
   from unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::timestamptz[]) as x (tenant, n, head, sealed_at)
-  join tenants t on t.id = x.tenant
+  join tenants t on t.id = x.tenant and t.state not in ('deleting', 'deleted')
  order by x.tenant
 on conflict (tenant) do update set n = excluded.n, head = excluded.head, sealed_at = excluded.sealed_at
  where excluded.n > a.n`
@@ -37,8 +37,8 @@ select a.tenant
 // SetAuditHeads notes how far tenants' audits are sealed, each tenant once in the
 // list. It never goes back: what was noted stands above a lower number, which
 // another process may be late with. Another head for the same number is a chain
-// that was replaced: it is logged, and what was noted first stands, so that
-// verifying finds it.
+// that was replaced: it is logged, and what was noted first stands until a higher
+// number is noted. What is proven stands then too, so that verifying finds it.
 func (c *Catalog) SetAuditHeads(ctx context.Context, heads []AuditHead) error {
 	if len(heads) == 0 {
 		return nil
@@ -67,19 +67,42 @@ func (c *Catalog) SetAuditHeads(ctx context.Context, heads []AuditHead) error {
 	return nil
 }
 
-const selectAuditHead = `select a.tenant, a.n, a.head, a.sealed_at from audit_heads a where a.tenant = $1`
+const selectAuditHead = `
+select a.tenant, a.n, a.head, a.sealed_at, a.proven_n, a.proven_head from audit_heads a where a.tenant = $1`
 
-// AuditHead is what was noted last of a tenant; N is 0 when nothing was.
-func (c *Catalog) AuditHead(ctx context.Context, id TenantID) (AuditHead, error) {
+type notedHead struct {
+	AuditHead
+
+	ProvenN    int64
+	ProvenHead []byte
+}
+
+// AuditHead is what was noted last of a tenant, and what ProveAuditHead was told
+// last; N is 0 when nothing was. The tenant's chain must lead through both.
+func (c *Catalog) AuditHead(ctx context.Context, id TenantID) (noted, proven AuditHead, err error) {
+	noted, proven = AuditHead{Tenant: id}, AuditHead{Tenant: id, Head: make([]byte, 32)}
 	rows, err := c.writer.Query(ctx, selectAuditHead, id)
 	if err != nil {
-		return AuditHead{}, wrap("read audit head", err)
+		return noted, proven, wrap("read audit head", err)
 	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[AuditHead])
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[notedHead])
 	if err != nil || len(list) == 0 {
-		return AuditHead{Tenant: id}, wrap("read audit head", err)
+		return noted, proven, wrap("read audit head", err)
 	}
-	return list[0], nil
+	proven.N, proven.Head = list[0].ProvenN, list[0].ProvenHead
+	return list[0].AuditHead, proven, nil
+}
+
+const proveAuditHead = `
+update audit_heads set proven_n = $4, proven_head = $5
+ where tenant = $1 and proven_n = $2 and proven_head = $3 and proven_n < $4`
+
+// ProveAuditHead says that a tenant's chain was seen to lead through what was noted
+// of it, and where it had come to then. Nothing changes when was isn't proven any
+// more: somebody else has said more, or the database was restored.
+func (c *Catalog) ProveAuditHead(ctx context.Context, was, now AuditHead) error {
+	_, err := c.writer.Exec(ctx, proveAuditHead, was.Tenant, was.N, was.Head, now.N, now.Head)
+	return wrap("note proven audit head", err)
 }
 
 const selectAuditHeads = `
@@ -99,8 +122,9 @@ func (c *Catalog) AuditHeads(ctx context.Context) ([]AuditHead, error) {
 }
 
 const rewindAuditHead = `
-insert into audit_heads (tenant, n, head, sealed_at) values ($1, $2, $3, $4)
-on conflict (tenant) do update set n = excluded.n, head = excluded.head, sealed_at = excluded.sealed_at`
+insert into audit_heads (tenant, n, head, sealed_at, proven_n, proven_head) values ($1, $2, $3, $4, $2, $3)
+on conflict (tenant) do update set n = excluded.n, head = excluded.head, sealed_at = excluded.sealed_at,
+       proven_n = excluded.proven_n, proven_head = excluded.proven_head`
 
 // RewindAuditHead notes that a tenant's audit now ends at h, also below what was
 // noted: its database was restored from a backup. What it was before stands in
@@ -115,7 +139,7 @@ func (c *Catalog) RewindAuditHead(ctx context.Context, actor string, h AuditHead
 		if err != nil {
 			return err
 		}
-		before, err := pgx.CollectRows(rows, pgx.RowToStructByName[AuditHead])
+		before, err := pgx.CollectRows(rows, pgx.RowToStructByName[notedHead])
 		if err != nil {
 			return err
 		}

@@ -21,7 +21,7 @@ func TestAuditHeads(t *testing.T) {
 	acme, globex := b.tenant("acme"), b.tenant("globex")
 	is := func(what string, id catalog.TenantID, n int64, fill byte) {
 		t.Helper()
-		got, err := b.cat.AuditHead(t.Context(), id)
+		got, _, err := b.cat.AuditHead(t.Context(), id)
 		b.ok(err)
 		if got.Tenant != id || got.N != n || n > 0 && got.Head[31] != fill {
 			t.Errorf("%s: %+v", what, got)

@@ -36,6 +36,8 @@ type Visit struct {
 	Spooled *int
 	// Error says for people what failed, without secrets; empty: nothing did.
 	Error string
+	// Cut says that it was stopped: whether it would have failed stays as it was.
+	Cut bool
 }
 
 // Only one row is touched, so that who marks waits for nobody who takes many.
@@ -109,7 +111,8 @@ update tenant_due
    set due_at = least(due_at, coalesce(now() + $3::interval, 'infinity')), leased_until = null, visited_at = now(),
        daily_at = case when $4 then now() else daily_at end, rolled_to = coalesce($5, rolled_to),
        unsealed_at = case when $6 then $7 else unsealed_at end, spooled = coalesce($8, spooled),
-       error = left($9, 1000), failing_since = case when $9 <> '' then coalesce(failing_since, now()) end
+       error = case when $10 then error else left($9, 1000) end,
+       failing_since = case when $10 then failing_since when $9 <> '' then coalesce(failing_since, now()) end
  where tenant = $1 and leased_until = $2`
 
 // Visited ends what TakeDue began. Of a worker whose lease ran out nothing is kept:
@@ -120,7 +123,7 @@ func (c *Catalog) Visited(ctx context.Context, d Due, v Visit) error {
 		unsealed = nil
 	}
 	why := strings.ReplaceAll(strings.ToValidUTF8(v.Error, ""), "\x00", "")
-	_, err := c.writer.Exec(ctx, updateVisited, d.Tenant, d.Until, v.Next, v.Daily, v.RolledTo, looked, unsealed, v.Spooled, why)
+	_, err := c.writer.Exec(ctx, updateVisited, d.Tenant, d.Until, v.Next, v.Daily, v.RolledTo, looked, unsealed, v.Spooled, why, v.Cut)
 	return wrap("record visit", err)
 }
 

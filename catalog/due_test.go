@@ -134,6 +134,26 @@ func TestMarkDaily(t *testing.T) {
 	}
 }
 
+// A worker that is stopped in the middle doesn't know that what failed fails no
+// longer.
+func TestVisited_cut(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ctx := t.Context()
+	acme := b.tenant("acme")
+	b.ok(b.cat.MarkDue(ctx, acme.ID, 0))
+	b.ok(b.cat.Visited(ctx, b.due("acme")[0], catalog.Visit{Next: new(time.Duration), Error: "spool: away"}))
+	b.ok(b.cat.Visited(ctx, b.due("acme")[0], catalog.Visit{Next: new(time.Duration), Cut: true}))
+	failing := `select count(*) from tenant_due where error = 'spool: away' and failing_since is not null`
+	if n := b.number(b.admin(), failing); n != 1 {
+		t.Error("it was forgotten that the visit fails")
+	}
+	b.ok(b.cat.Visited(ctx, b.due("acme")[0], catalog.Visit{}))
+	if n := b.number(b.admin(), failing); n != 0 {
+		t.Error("it doesn't fail any more")
+	}
+}
+
 // status is told of visits that go wrong for some minutes, and not of one bad one.
 func TestVisitTrouble(t *testing.T) {
 	t.Parallel()

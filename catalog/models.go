@@ -100,16 +100,12 @@ func (c *Catalog) AddModel(ctx context.Context, m Model) (Model, error) {
 	if err := m.validate(); err != nil {
 		return Model{}, fmt.Errorf("add model: %w", err)
 	}
-	err := c.changeModels(ctx, "add model", func(tx pgx.Tx) error {
+	err := c.changeModels(ctx, "add model", func(tx pgx.Tx) (err error) {
 		if err := m.fits(ctx, tx); err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, insertModel, m.Name, m.Engine, m.Upstream, m.Kind, m.InputPrice, m.OutputPrice,
+		m, err = oneModel(ctx, tx, insertModel, m.Name, m.Engine, m.Upstream, m.Kind, m.InputPrice, m.OutputPrice,
 			m.Fallbacks, m.MaxOutputTokens, m.TokenOverhead, m.MessageOverhead, m.PartTokens)
-		if err != nil {
-			return err
-		}
-		m, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Model])
 		return err
 	})
 	if err != nil {

@@ -71,6 +71,54 @@ func TestAddModel(t *testing.T) {
 	b.ok(b.cat.RemoveEngine(ctx, "two"))
 }
 
+// Prices, engines and bounds change in one step; what isn't named stays.
+func TestSetModel(t *testing.T) {
+	t.Parallel()
+	b := modelled(t)
+	ctx := t.Context()
+	_, err := b.cat.AddModel(ctx, catalog.Model{
+		Name: "small", Engine: "one", Upstream: "s-1", Kind: "chat", InputPrice: "3", OutputPrice: "15",
+		Fallbacks: []catalog.Fallback{{Engine: "two"}}, PartTokens: 700,
+	})
+	b.ok(err)
+	_, err = b.cat.SetAlias(ctx, "gpt", "small")
+	b.ok(err)
+
+	m, err := b.cat.SetModel(ctx, "small", catalog.ModelPatch{InputPrice: new("4.50"), TokenOverhead: new(0)})
+	b.ok(err)
+	if m.InputPrice != "4.5" || m.OutputPrice != "15" || m.TokenOverhead != 0 || m.PartTokens != 700 || m.Upstream != "s-1" ||
+		!slices.Equal(m.Fallbacks, []catalog.Fallback{{"two", "s-1"}}) || !slices.Equal(m.Aliases, []string{"gpt"}) {
+		t.Errorf("set %+v", m)
+	}
+	m, err = b.cat.SetModel(ctx, "small", catalog.ModelPatch{Engine: new("two"), Fallbacks: &[]catalog.Fallback{{Engine: "one"}}})
+	b.ok(err)
+	if m.Engine != "two" || !slices.Equal(m.Fallbacks, []catalog.Fallback{{"one", "s-1"}}) {
+		t.Errorf("turned round %+v", m)
+	}
+	m, err = b.cat.SetModel(ctx, "small", catalog.ModelPatch{Fallbacks: new([]catalog.Fallback(nil))})
+	b.ok(err)
+	m, err = b.cat.SetModel(ctx, "small", catalog.ModelPatch{Upstream: new("")})
+	b.ok(err)
+	if list, err := b.cat.Models(ctx); err != nil || len(m.Fallbacks) != 0 || m.Upstream != "small" || list[1].Fallbacks == nil || list[1].Engine != "two" {
+		t.Errorf("listed %+v: %v", list, err)
+	}
+
+	for field, bad := range map[string]catalog.ModelPatch{
+		"engine":            {Engine: new("none")},
+		"fallbacks":         {Fallbacks: &[]catalog.Fallback{{Engine: "two"}}}, // the first choice again
+		"input_price":       {InputPrice: new("-1")},
+		"output_price":      {OutputPrice: new("")},
+		"max_output_tokens": {MaxOutputTokens: new(0)},
+	} {
+		_, err := b.cat.SetModel(ctx, "small", bad)
+		if refused, ok := errors.AsType[*catalog.Invalid](err); !ok || refused.Field != field {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+	_, err = b.cat.SetModel(ctx, "gpt", catalog.ModelPatch{InputPrice: new("1")}) // an alias has no price
+	b.is(err, catalog.ErrNotFound)
+}
+
 func TestAliases(t *testing.T) {
 	t.Parallel()
 	b := modelled(t)

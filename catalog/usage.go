@@ -52,7 +52,7 @@ func (c *Catalog) RollUp(ctx context.Context, id TenantID, days []Usage) error {
 const selectMonths = `
 select date_trunc('month', day)::date as day, model, sum(requests)::bigint as requests,
        sum(prompt_tokens)::bigint as prompt_tokens, sum(completion_tokens)::bigint as completion_tokens,
-       sum(cost)::bigint as cost
+       least(sum(cost), 9223372036854775807)::bigint as cost
   from usage_daily where tenant = $1
  group by 1, 2 order by 1, 2`
 

@@ -113,3 +113,21 @@ func TestInvoice(t *testing.T) {
 		t.Errorf("%+v", got.Lines[1])
 	}
 }
+
+// A month whose sum has no room is shown as the most there is, by both.
+func TestUsage_overflow(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	acme := b.tenant("acme")
+	day := func(d int) catalog.Usage {
+		return catalog.Usage{Day: time.Date(2026, 11, d, 0, 0, 0, 0, time.UTC), Model: "m", Requests: 1, Cost: math.MaxInt64}
+	}
+	b.ok(b.cat.RollUp(t.Context(), acme.ID, []catalog.Usage{day(1), day(2)}))
+	in, err := b.cat.Invoice(t.Context(), "acme", day(1).Day)
+	b.ok(err)
+	by, err := b.cat.UsageByMonth(t.Context(), acme.ID)
+	b.ok(err)
+	if len(by) != 1 || by[0].Cost != math.MaxInt64 || in.Total.CostNano != math.MaxInt64 {
+		t.Errorf("%+v %+v", by, in)
+	}
+}

@@ -36,6 +36,9 @@ func promptBound(m catalog.Model, req *engine.ChatRequest) (int64, error) {
 		if name == "tools" || name == "functions" || name == "response_format" {
 			n *= toolFactor
 		}
+		if name == "prediction" { // what a choice doesn't take of it counts as generated
+			n *= int64(max(req.N, 1))
+		}
 		sum += n
 	}
 	return sum, nil

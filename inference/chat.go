@@ -50,14 +50,14 @@ func (s *Service) chat(ctx context.Context, c Call, kind string, req *engine.Cha
 	ctx, done := s.outlive(ctx, c)
 	defer done()
 	var resp *engine.ChatResponse
-	err = r.guard(ctx, func() (err error) {
+	begun, err := r.guard(ctx, func() (err error) {
 		resp, err = r.model.engine.Chat(ctx, sent)
 		if err == nil && (resp == nil || len(resp.Choices) == 0) {
 			err = &engine.Error{Kind: engine.Failed, Message: "the engine gave no answer"}
 		}
 		return err
 	})
-	end := ending{err: err}
+	end := ending{err: err, unasked: !begun}
 	if err == nil {
 		end.usage, end.counted = resp.Usage, resp.Usage.TotalTokens > 0
 		end.output = r.log(ctx, spoken(resp), end.counted)

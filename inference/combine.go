@@ -21,7 +21,7 @@ type combiner[In, Out any] struct {
 }
 
 // errFlush is what those get whose flush panicked.
-var errFlush = errors.New("inference: a flush did not end")
+var errFlush error = &lostError{errors.New("inference: a flush did not end")}
 
 // lane holds those who wait; there is one for as long as a flush is under way.
 type lane[In, Out any] struct{ waiting []*job[In, Out] }

@@ -58,13 +58,13 @@ func (s *Service) Embed(ctx context.Context, c Call, req *engine.EmbedRequest, f
 	ctx, done := s.outlive(ctx, c)
 	defer done()
 	var resp *engine.EmbedResponse
-	err = r.guard(ctx, func() (err error) {
+	begun, err := r.guard(ctx, func() (err error) {
 		if resp, err = m.engine.Embed(ctx, &sent); err != nil {
 			return err
 		}
 		return checkVectors(&sent, resp)
 	})
-	end := ending{err: err}
+	end := ending{err: err, unasked: !begun}
 	var out json.RawMessage
 	if err == nil {
 		end.usage, end.counted = resp.Usage, resp.Usage.PromptTokens > 0

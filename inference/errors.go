@@ -27,6 +27,10 @@ var (
 	ErrNotKept = errors.New("the request was answered, and the answer was too large to be kept")
 )
 
+// ErrStopped is the cause with which Stop ends what outlives its client, and those
+// who wait for its answer.
+var ErrStopped = errors.New("the service has stopped")
+
 // errTwice is returned by a second Stream.Run.
 var errTwice = errors.New("a stream runs once")
 

@@ -7,8 +7,8 @@ import (
 
 // Restored brings personal data back into a whole answer and into a stream of
 // chunks, as one session of a request does.
-func Restored(s *pii.Session, resp *engine.ChatResponse, chunks []*engine.ChatChunk) (*engine.ChatResponse, []*engine.ChatChunk) {
-	p := &privacy{scanner: pii.New(pii.Options{}), session: s}
+func Restored(s *pii.Session, asJSON bool, resp *engine.ChatResponse, chunks []*engine.ChatChunk) (*engine.ChatResponse, []*engine.ChatChunk) {
+	p := &privacy{scanner: pii.New(pii.Options{}), session: s, json: asJSON}
 	r := newRestorer(p)
 	var out []*engine.ChatChunk
 	for _, c := range chunks {

@@ -94,7 +94,7 @@ func TestSlots(t *testing.T) {
 func TestTogether(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.hears("hello")
+	b.engine.chat = func(context.Context, *engine.ChatRequest) (*engine.ChatResponse, error) { return answers("hello"), nil }
 	b.call.Config.ConcurrentRequestLimit = 100
 	b.lender.mu.Lock() // the first flush waits, so that the others meet
 	var wg sync.WaitGroup

@@ -80,6 +80,22 @@ func (m served) upstream() string {
 	return m.Name
 }
 
+// fellBack tells of an engine that others stand behind: when one of these answers,
+// nobody else hears that it fails. While it rests its breaker has told already, and
+// a client that left says nothing of it. An engine's own text may hold what it was
+// sent, so that it isn't logged.
+func (s *Service) fellBack(ctx context.Context, c Call, model string, choice engine.Choice, err error) {
+	kind := engine.KindOf(err)
+	if errors.Is(err, engine.ErrOpen) || errors.Is(err, context.Canceled) || kind != engine.Failed && kind != engine.Timeout {
+		return
+	}
+	attrs := []any{"tenant", c.Scope, "request_id", c.RequestID, "model", model, "engine", choice.Name, "outcome", kind.String()}
+	if fail, ok := errors.AsType[*engine.Error](err); ok {
+		attrs = append(attrs, "upstream_status", fail.UpstreamStatus)
+	}
+	s.cfg.Logger.WarnContext(ctx, "one of a model's engines failed", attrs...)
+}
+
 // serve finds a model of a kind and its engines.
 func (s *Service) serve(ctx context.Context, c Call, name, kind string) (served, error) {
 	m, err := s.allowed(ctx, c, name)
@@ -108,8 +124,13 @@ func (s *Service) serve(ctx context.Context, c Call, name, kind string) (served,
 		return served{}, err
 	}
 	engines := engine.Fallback(kept...)
-	if s.cfg.Tried != nil {
-		engines.Tried = func(choice engine.Choice, err error) { s.cfg.Tried(choice.Name, err) }
+	engines.Tried = func(choice engine.Choice, err error) {
+		if s.cfg.Tried != nil {
+			s.cfg.Tried(choice.Name, err)
+		}
+		if err != nil && len(kept) > 1 {
+			s.fellBack(ctx, c, m.Name, choice, err)
+		}
 	}
 	found.engine = engines
 	return found, nil

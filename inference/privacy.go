@@ -26,6 +26,7 @@ type privacy struct {
 	scanner    *pii.Scanner // nil: detection is off
 	session    *pii.Session // nil: fixed tags, never brought back
 	block      bool
+	json       bool // the answer's text is to be JSON
 	pseudonyms func(name string) []string // nil: a fixed tag
 }
 
@@ -70,7 +71,7 @@ func (p *privacy) text(t string) string {
 	return t
 }
 
-func (p *privacy) json(raw json.RawMessage) json.RawMessage {
+func (p *privacy) raw(raw json.RawMessage) json.RawMessage {
 	switch {
 	case raw == nil:
 	case p.session != nil:
@@ -119,6 +120,9 @@ func (p *privacy) hide(req *engine.ChatRequest) (*engine.ChatRequest, error) {
 	if p.scanner == nil {
 		return req, nil
 	}
+	format, _ := obj(req.Params["response_format"])
+	kind, _ := str(format["type"])
+	p.json = kind == "json_object" || kind == "json_schema"
 	out := *req
 	out.Messages = make([]engine.Message, len(req.Messages))
 	for i, m := range req.Messages {
@@ -151,7 +155,7 @@ func (p *privacy) members(all map[string]json.RawMessage) map[string]json.RawMes
 	}
 	out := make(map[string]json.RawMessage, len(all))
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		out[name] = p.json(all[name])
+		out[name] = p.raw(all[name])
 	}
 	return out
 }
@@ -160,7 +164,7 @@ func (p *privacy) members(all map[string]json.RawMessage) map[string]json.RawMes
 func (p *privacy) content(raw json.RawMessage) json.RawMessage {
 	parts, ok := list(raw)
 	if !ok {
-		return p.json(raw)
+		return p.raw(raw)
 	}
 	out := make([]json.RawMessage, len(parts))
 	for i, part := range parts {
@@ -183,18 +187,18 @@ func (p *privacy) part(raw json.RawMessage) json.RawMessage {
 	kind, _ := str(outer["type"])
 	at, holds := holders[kind]
 	if !holds {
-		return p.json(raw)
+		return p.raw(raw)
 	}
 	inner, _ := obj(outer[at[0]])
 	data, _ := str(inner[at[1]])
 	if !p.bytes(data) {
-		return p.json(raw)
+		return p.raw(raw)
 	}
 	whole := inner.take(at[1])
 	outer[at[0]] = marshal(inner)
-	outer, _ = obj(p.json(marshal(outer)))
+	outer, _ = obj(p.raw(marshal(outer)))
 	if inner, _ = obj(outer[at[0]]); inner == nil {
-		return p.json(raw) // the tenant's own list has the member's name in it
+		return p.raw(raw) // the tenant's own list has the member's name in it
 	}
 	inner[at[1]] = whole
 	outer[at[0]] = marshal(inner)
@@ -226,7 +230,7 @@ func (p *privacy) restore(resp *engine.ChatResponse) *engine.ChatResponse {
 	}
 	out.Choices = slices.Clone(resp.Choices)
 	for i, c := range out.Choices {
-		out.Choices[i].Message = p.session.RestoreJSON(c.Message)
+		out.Choices[i].Message = newRestorer(p).message(c.Message)
 		if c.Logprobs != nil {
 			out.Choices[i].Logprobs = p.session.RestoreJSON(c.Logprobs)
 		}

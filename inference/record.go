@@ -81,6 +81,10 @@ func (r *record) admit(ctx context.Context, a asked) (tenantdb.Grant, error) {
 	if err == nil && grant.Outcome == tenantdb.Busy && grant.Others && r.s.release(ctx, r.call) {
 		grant, err = r.s.ask(ctx, r.call, in)
 	}
+	if lost, ok := errors.AsType[*lostError](err); ok {
+		r.withdraw(ctx)
+		err = lost.err
+	}
 	if err != nil {
 		return grant, err
 	}
@@ -115,12 +119,17 @@ func (s *Service) ask(ctx context.Context, c Call, in tenantdb.Admission) (tenan
 	// A client that leaves now must neither take others' admissions along nor leave
 	// a row behind of which nobody knows whether it was written.
 	return s.admits.do(context.WithoutCancel(ctx), lane, in, same, func(ctx context.Context, list []tenantdb.Admission) (grants []tenantdb.Grant, err error) {
+		sent := false
 		err = c.Tenant.Borrow(ctx, tenantdb.Interactive, func(ctx context.Context, db *tenantdb.DB) error {
 			ctx, cancel := context.WithTimeout(ctx, admitTimeout)
 			defer cancel()
+			sent = true
 			grants, err = db.AdmitAll(ctx, s.cfg.Node, c.KeyID, limits, list)
 			return err
 		})
+		if err != nil && sent && !refused(err) {
+			err = &lostError{err}
+		}
 		return grants, err
 	})
 }
@@ -160,12 +169,17 @@ type ending struct {
 	usage  engine.Usage
 	// counted says that the engine counted usage; else it is the least that it can be.
 	counted bool
+	unasked bool // no engine was asked
+	lost    bool // nobody was told of the admission
 }
 
 // state names an ending; code is empty but for failures.
 func (e ending) state() (state, code string) {
 	if e.err == nil {
 		return "succeeded", ""
+	}
+	if e.lost {
+		return "interrupted", ""
 	}
 	if e.gone {
 		return "cancelled", ""
@@ -187,7 +201,7 @@ func (r *record) used(e ending) int64 {
 	known := e.usage.PromptTokens + e.usage.CompletionTokens
 	_, code := e.state()
 	switch {
-	case e.counted && e.err == nil:
+	case e.counted && e.err == nil, e.unasked:
 		return known
 	case code == codeRefused, code == codeFailed && e.output == nil:
 		return known
@@ -219,8 +233,11 @@ func (r *record) settlement(ctx context.Context, e ending) tenantdb.Settlement {
 	if r.keep {
 		set.Output, set.Salt = output, salt
 	}
-	if r.call.keyed(r.s) && e.err == nil {
-		set.Replay, set.Answer = true, r.sealed(ctx, e.answer)
+	if r.call.keyed(r.s) {
+		set.IdempotencyKey = r.call.claimName()
+		if e.err == nil {
+			set.Replay, set.Answer = true, r.sealed(ctx, e.answer)
+		}
 	}
 	if over := set.PromptTokens + set.CompletionTokens - r.granted; over > 0 && e.err == nil {
 		r.s.cfg.Overrun(over)
@@ -266,17 +283,21 @@ func (r *record) ids() []any {
 	return []any{"tenant", r.call.Scope, "request_id", r.call.RequestID, "prediction", r.id}
 }
 
-// guard runs an engine's work. A panic in it, or in what the caller does with its
-// chunks, ends this request and nothing else.
-func (r *record) guard(ctx context.Context, work func() error) (err error) {
+// guard runs an engine's work, unless ctx has ended by now: asked is false then. A
+// panic in it, or in what the caller does with its chunks, ends this request and
+// nothing else.
+func (r *record) guard(ctx context.Context, work func() error) (asked bool, err error) {
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			// A panic's value may hold a prompt; the stack can't.
 			r.s.cfg.Logger.ErrorContext(ctx, "engine panicked", append(r.ids(), "stack", string(debug.Stack()))...)
-			err = &engine.Error{Kind: engine.Failed, Message: "the engine failed"}
+			asked, err = true, &engine.Error{Kind: engine.Failed, Message: "the engine failed"}
 		}
 	}()
-	return work()
+	return true, work()
 }
 
 // outcome completes an ending with what the request's context tells: whether the

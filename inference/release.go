@@ -2,6 +2,7 @@ package inference
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,7 +54,7 @@ func (s *Service) release(ctx context.Context, c Call) bool {
 	}
 	n := 0
 	err = c.Tenant.Borrow(ctx, tenantdb.Interactive, func(ctx context.Context, db *tenantdb.DB) (err error) {
-		n, err = db.ReleaseSlots(ctx, append(live.Nodes, s.cfg.Node), live.DeadAfter)
+		n, err = db.ReleaseSlots(ctx, slices.Concat(live.Nodes, []uuid.UUID{s.cfg.Node}), live.DeadAfter) // the list may be shared
 		return err
 	})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 // more; what is held goes out before the chunk that ends its choice.
 type restorer struct {
 	session *pii.Session
+	json    bool // the answer's text is JSON: what comes back into it is escaped
 	by      map[int]*restored
 }
 
@@ -21,6 +22,7 @@ type restorer struct {
 type restored struct {
 	texts map[string]*pii.Restorer
 	tools map[int]*toolText
+	call  *pii.Restorer // the deprecated function_call's arguments; nil: none began
 }
 
 // toolText is a tool call's text in pieces: arguments, which are JSON, or a custom
@@ -35,8 +37,71 @@ func newRestorer(p *privacy) *restorer {
 	if !p.restores() {
 		return nil
 	}
-	return &restorer{session: p.session, by: map[int]*restored{}}
+	return &restorer{session: p.session, json: p.json, by: map[int]*restored{}}
 }
+
+// text begins one of a choice's texts.
+func (r *restorer) text(name string) *pii.Restorer {
+	if r.json && name == "content" {
+		return r.session.StreamJSON()
+	}
+	return r.session.Stream()
+}
+
+// message restores a whole message: what its stream would come to.
+func (r *restorer) message(raw json.RawMessage) json.RawMessage {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(raw, &members) != nil {
+		return r.session.RestoreJSON(raw)
+	}
+	for name, value := range members {
+		var calls []map[string]json.RawMessage
+		s, text := str(value)
+		switch {
+		case name == "role" || string(value) == "null":
+		case text:
+			members[name] = engine.TextContent(entire(r.text(name), s))
+		case name == "tool_calls" && json.Unmarshal(value, &calls) == nil:
+			for _, call := range calls {
+				if call["id"] != nil {
+					call["id"] = r.session.RestoreJSON(call["id"])
+				}
+				for member, field := range fields {
+					if call[member] != nil {
+						call[member] = r.calls(call[member], field)
+					}
+				}
+			}
+			members[name] = marshal(calls)
+		case name == "function_call":
+			members[name] = r.calls(value, "arguments")
+		default:
+			members[name] = r.session.RestoreJSON(value)
+		}
+	}
+	return marshal(members)
+}
+
+// calls restores a whole call: its name, and its text in the member field.
+func (r *restorer) calls(raw json.RawMessage, field string) json.RawMessage {
+	var called map[string]json.RawMessage
+	if json.Unmarshal(raw, &called) != nil {
+		return r.session.RestoreJSON(raw)
+	}
+	if called["name"] != nil {
+		called["name"] = r.session.RestoreJSON(called["name"])
+	}
+	if s, ok := str(called[field]); ok {
+		called[field] = engine.TextContent(entire(r.tool("", field).text, s))
+	}
+	return marshal(called)
+}
+
+// fields are where the text of a call stands, by its kind: arguments are JSON, a
+// custom tool's input is not.
+var fields = map[string]string{"function": "arguments", "custom": "input"}
+
+func entire(t *pii.Restorer, s string) string { return t.Write(s) + t.Flush() }
 
 // choices returns the choices of a chunk as the client gets them; those in which
 // nothing can go out yet are left out.
@@ -103,12 +168,16 @@ func (r *restorer) delta(v *restored, raw json.RawMessage) (out json.RawMessage,
 				delete(members, name)
 			}
 		case name == "function_call":
-			members[name] = r.session.RestoreJSON(value)
-			says = true
+			var some bool
+			members[name], some = r.call(v, value)
+			says = says || some
+			if !some {
+				delete(members, name)
+			}
 		case json.Unmarshal(value, &s) == nil:
 			t := v.texts[name]
 			if t == nil {
-				t = r.session.Stream()
+				t = r.text(name)
 				v.texts[name] = t
 			}
 			piece := t.Write(s)
@@ -142,12 +211,15 @@ func (r *restorer) tools(v *restored, raw json.RawMessage) (out json.RawMessage,
 		if call["id"] != nil {
 			call["id"] = r.session.RestoreJSON(call["id"])
 		}
-		for member, field := range map[string]string{"function": "arguments", "custom": "input"} {
+		for member, field := range fields {
 			var called map[string]json.RawMessage
 			if call[member] == nil || json.Unmarshal(call[member], &called) != nil {
 				continue
 			}
-			says = r.called(v, index, member, field, called) || says
+			if v.tools[index] == nil {
+				v.tools[index] = r.tool(member, field)
+			}
+			says = r.called(v.tools[index].text, field, called) || says
 			call[member] = marshal(called)
 		}
 		if says {
@@ -157,8 +229,29 @@ func (r *restorer) tools(v *restored, raw json.RawMessage) (out json.RawMessage,
 	return marshal(kept), len(kept) > 0
 }
 
-// called restores the text of one call in place.
-func (r *restorer) called(v *restored, index int, member, field string, called map[string]json.RawMessage) (says bool) {
+func (r *restorer) tool(member, field string) *toolText {
+	t := &toolText{member: member, field: field, text: r.session.Stream()}
+	if field == "arguments" {
+		t.text = r.session.StreamJSON()
+	}
+	return t
+}
+
+// call restores a piece of a function_call; some reports whether any of it can go out.
+func (r *restorer) call(v *restored, raw json.RawMessage) (out json.RawMessage, some bool) {
+	var called map[string]json.RawMessage
+	if json.Unmarshal(raw, &called) != nil {
+		return raw, true
+	}
+	if v.call == nil {
+		v.call = r.session.StreamJSON()
+	}
+	some = r.called(v.call, "arguments", called)
+	return marshal(called), some
+}
+
+// called restores one call's name, and the piece of its text, in place.
+func (r *restorer) called(t *pii.Restorer, field string, called map[string]json.RawMessage) (says bool) {
 	if says = called["name"] != nil; says {
 		called["name"] = r.session.RestoreJSON(called["name"])
 	}
@@ -166,15 +259,7 @@ func (r *restorer) called(v *restored, index int, member, field string, called m
 	if !ok {
 		return says || called[field] != nil
 	}
-	t := v.tools[index]
-	if t == nil {
-		t = &toolText{member: member, field: field, text: r.session.Stream()}
-		if field == "arguments" {
-			t.text = r.session.StreamJSON()
-		}
-		v.tools[index] = t
-	}
-	text := t.text.Write(piece)
+	text := t.Write(piece)
 	if text == "" && piece != "" {
 		delete(called, field)
 		return says
@@ -200,6 +285,11 @@ func (v *restored) flush() json.RawMessage {
 	}
 	if calls != nil {
 		delta["tool_calls"] = calls
+	}
+	if v.call != nil {
+		if rest := v.call.Flush(); rest != "" {
+			delta["function_call"] = map[string]string{"arguments": rest}
+		}
 	}
 	if len(delta) == 0 {
 		return nil

@@ -31,7 +31,9 @@ func TestRestore_everyCut(t *testing.T) {
 		var turns [][]*engine.ChatChunk
 		for i := range rapid.IntRange(1, 2).Draw(r, "choices") {
 			content := words("content")
-			arguments, _ := json.Marshal(map[string]string{"to": words("argument")})
+			// A string that begins as a document does counts as one while it comes in, so
+			// that what only looks like one would be escaped twice.
+			arguments, _ := json.Marshal(map[string]string{"to": "to " + words("argument")})
 			input := words("input")
 			message, _ := json.Marshal(map[string]any{
 				"role": "assistant", "content": content, "refusal": nil,
@@ -39,6 +41,7 @@ func TestRestore_everyCut(t *testing.T) {
 					map[string]any{"id": mail2, "type": "function", "function": map[string]string{"name": card, "arguments": string(arguments)}},
 					map[string]any{"id": "b", "type": "custom", "custom": map[string]string{"name": "g", "input": input}},
 				},
+				"function_call": map[string]string{"name": card, "arguments": string(arguments)},
 			})
 			resp.Choices = append(resp.Choices, engine.ChatChoice{Index: i, Message: message, FinishReason: "stop"})
 			turn := []*engine.ChatChunk{delta(i, `{"role":"assistant"}`)}
@@ -48,6 +51,10 @@ func TestRestore_everyCut(t *testing.T) {
 			turn = append(turn, delta(i, `{"tool_calls":[{"index":0,"id":"`+mail2+`","type":"function","function":{"name":"`+card+`"}}]}`))
 			for _, piece := range cut(r, string(arguments)) {
 				turn = append(turn, delta(i, text1(`{"tool_calls":[{"index":0,"function":{"arguments":%}}]}`, piece)))
+			}
+			turn = append(turn, delta(i, `{"function_call":{"name":"`+card+`"}}`))
+			for _, piece := range cut(r, string(arguments)) {
+				turn = append(turn, delta(i, text1(`{"function_call":{"arguments":%}}`, piece)))
 			}
 			turn = append(turn, delta(i, `{"tool_calls":[{"index":1,"id":"b","type":"custom","custom":{"name":"g"}}]}`))
 			for _, piece := range cut(r, input) {
@@ -61,7 +68,7 @@ func TestRestore_everyCut(t *testing.T) {
 			}
 			turns = append(turns, turn)
 		}
-		plain, chunks := inference.Restored(session, &resp, interleave(r, turns))
+		plain, chunks := inference.Restored(session, rapid.Bool().Draw(r, "answer is JSON"), &resp, interleave(r, turns))
 		heard := inference.Heard(chunks)
 		if len(heard) != len(plain.Choices) {
 			r.Fatalf("%d choices of %d", len(heard), len(plain.Choices))

@@ -145,13 +145,10 @@ func New(cfg Config) (*Service, error) {
 	return s, nil
 }
 
-// errStopped is the cause with which Stop ends what outlives its client.
-var errStopped = errors.New("inference: stopped")
-
 // Stop ends what outlives its client, and has settlements that wait for a database
 // spooled at once. Requests that still run are answered as before. It waits for
 // nobody: who made a call waits for its return.
-func (s *Service) Stop() { s.stop(errStopped) }
+func (s *Service) Stop() { s.stop(ErrStopped) }
 
 // marshal encodes what is known to encode.
 func marshal(v any) json.RawMessage {

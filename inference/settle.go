@@ -13,7 +13,10 @@ import (
 const (
 	settleTimeout = 30 * time.Second
 	settleTries   = 6
+	settleWait    = 2 * time.Second // at most, between two tries
 	spoolTimeout  = 5 * time.Second
+	// withdrawTimeout is shorter: nobody has got anything, and a client waits.
+	withdrawTimeout = 2 * time.Second
 )
 
 // settle writes down how the prediction ended, once. What the database can't take
@@ -40,13 +43,49 @@ func (r *record) settle(ctx context.Context, e ending) (settled time.Time) {
 			set.Output, set.Salt = nil, nil // better settled without its text than not at all
 			continue
 		}
-		if try == settleTries || !r.s.pause(ctx, wait) {
+		if try >= settleTries && r.spool(ctx, set, try, err) {
+			return time.Time{}
+		}
+		// With the store away too, the database may be back first.
+		if !r.s.pause(ctx, wait) {
 			r.spool(ctx, set, try, err)
 			return time.Time{}
 		}
-		wait *= 3
+		wait = min(3*wait, settleWait)
 	}
 }
+
+// lostError is an admission of which nobody knows whether it was written down.
+type lostError struct{ err error }
+
+func (e *lostError) Error() string { return e.err.Error() }
+
+func (e *lostError) Unwrap() error { return e.err }
+
+// refused reports whether an error of the database says that nothing was done.
+func refused(err error) bool {
+	_, state := errors.AsType[*tenantdb.StateError](err)
+	return state || errors.Is(err, tenantdb.ErrFenced) || errors.Is(err, tenantdb.ErrInvalid)
+}
+
+// withdraw ends an admission whose answer was lost. While this process lives nobody
+// else would give back what may have been granted, or free the Idempotency-Key.
+// What isn't there now may have been on its way: it is looked for once more, later.
+func (r *record) withdraw(ctx context.Context) {
+	r.keep = false
+	end := ending{err: errLost, unasked: true, lost: true}
+	set := r.settlement(ctx, end)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTimeout)
+	defer cancel()
+	mine, err := r.s.write(ctx, r.call, set)
+	if err == nil && mine {
+		r.s.cfg.Settled(r.call)
+		return
+	}
+	r.spool(ctx, set, 1, err)
+}
+
+var errLost = errors.New("inference: the admission's answer was lost")
 
 // write settles together with others of the tenant that end meanwhile.
 func (s *Service) write(ctx context.Context, c Call, set tenantdb.Settlement) (bool, error) {
@@ -60,8 +99,8 @@ func (s *Service) write(ctx context.Context, c Call, set tenantdb.Settlement) (b
 	})
 }
 
-// spool keeps a settlement for later.
-func (r *record) spool(ctx context.Context, set tenantdb.Settlement, tries int, cause error) {
+// spool keeps a settlement for later, and reports whether it could.
+func (r *record) spool(ctx context.Context, set tenantdb.Settlement, tries int, cause error) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), spoolTimeout)
 	defer cancel()
 	err := r.s.cfg.Spool(ctx, r.call.Scope, set)
@@ -69,9 +108,10 @@ func (r *record) spool(ctx context.Context, set tenantdb.Settlement, tries int, 
 	if err != nil {
 		// Nothing is billed then, and the month's limit takes what was granted.
 		r.s.cfg.Logger.ErrorContext(ctx, "prediction could be neither settled nor spooled", append(attrs, "spool_err", err)...)
-		return
+		return false
 	}
 	r.s.cfg.Logger.WarnContext(ctx, "settlement spooled", attrs...)
+	return true
 }
 
 // pause waits and reports whether both ctx and the service outlasted it.

@@ -75,9 +75,10 @@ type bench struct {
 	logs   *logs
 	owner  string
 
-	spooled []tenantdb.Settlement
-	models  []catalog.Model
-	live    inference.Live
+	spooled  []tenantdb.Settlement
+	spoolErr func() error // nil: none
+	models   []catalog.Model
+	live     inference.Live
 }
 
 // logs keeps what was logged.
@@ -140,6 +141,9 @@ func bare(t *testing.T) *bench {
 		},
 		Node: uuid.Must(uuid.NewV7()),
 		Spool: func(_ context.Context, _ string, set tenantdb.Settlement) error {
+			if b.spoolErr != nil {
+				return b.spoolErr()
+			}
 			b.spooled = append(b.spooled, set)
 			return nil
 		},

@@ -67,13 +67,13 @@ func (st *Stream) Run(ctx context.Context, emit func(*engine.ChatChunk) error) e
 	lasting, cancel := context.WithCancelCause(lasting)
 	defer cancel(nil)
 	out := &outlet{st: st, ctx: lasting, cancel: cancel, emit: emit, restorer: newRestorer(r.privacy), keyed: st.call.keyed(st.s)}
-	err := r.guard(lasting, func() error {
+	begun, err := r.guard(lasting, func() error {
 		if err := r.model.engine.ChatStream(lasting, st.sent, out.chunk); err != nil {
 			return err
 		}
 		return out.end()
 	})
-	end := ending{err: err, gone: out.lost}
+	end := ending{err: err, gone: out.lost, unasked: !begun}
 	if out.usage != nil {
 		end.usage, end.counted = *out.usage, true
 	}

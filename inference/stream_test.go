@@ -154,9 +154,11 @@ func TestStreamClientGone(t *testing.T) {
 	t.Run("context ends", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
-		b.engine.stream = endless
 		ctx, cancel := context.WithCancelCause(t.Context())
-		time.AfterFunc(30*time.Millisecond, func() { cancel(left) })
+		b.engine.stream = func(own context.Context, req *engine.ChatRequest, emit func(*engine.ChatChunk) error) error {
+			time.AfterFunc(30*time.Millisecond, func() { cancel(left) })
+			return endless(own, req, emit)
+		}
 		if _, err := b.collect(ctx, b.hi()); !errors.Is(err, left) {
 			t.Errorf("got %v", err)
 		}

@@ -195,7 +195,7 @@ func TestAdmit_idempotencyKey(t *testing.T) {
 	if _, got := claim("k"); got != tenantdb.Claimed {
 		t.Errorf("at work: %s", got)
 	}
-	b.settle(tenantdb.Settlement{ID: first.ID, APIKey: "key_1", State: "succeeded", Replay: true, Answer: []byte("sealed")})
+	b.settle(tenantdb.Settlement{ID: first.ID, APIKey: "key_1", IdempotencyKey: "k", State: "succeeded", Replay: true, Answer: []byte("sealed")})
 	if _, got := claim("k"); got != tenantdb.Claimed {
 		t.Errorf("answered: %s", got)
 	}
@@ -216,7 +216,7 @@ func TestAdmit_idempotencyKey(t *testing.T) {
 	if got != tenantdb.Granted {
 		t.Errorf("expired: %s", got)
 	}
-	b.settle(tenantdb.Settlement{ID: second.ID, APIKey: "key_1", State: "failed"})
+	b.settle(tenantdb.Settlement{ID: second.ID, APIKey: "key_1", IdempotencyKey: "k", State: "failed"})
 	if _, got := claim("k"); got != tenantdb.Granted {
 		t.Errorf("after a failure: %s", got)
 	}

@@ -169,7 +169,7 @@ select x.id::uuid, x.at, x.actor, x.action, x.detail::json, x.seq
   from unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::bigint[])
     as x (id, at, actor, action, detail, seq)
  order by x.seq
-on conflict do nothing`
+on conflict (operator_seq) do nothing`
 
 // AddOperatorActs repeats what operators did to the tenant in its own audit, each
 // act once however often it is added: all of acts or, with an error, none.

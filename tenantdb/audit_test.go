@@ -151,9 +151,9 @@ func TestOperatorActs_once(t *testing.T) {
 		{Seq: 7, At: at, Actor: "ann", Action: "key.revoke", Detail: []byte(`{"id": "` + strings.Repeat("k", 1<<17) + `"}`)},
 	}
 	for range 2 {
-		a.ok(a.db.AddOperatorActs(t.Context(), acts))
+		a.ok(tenantdb.On(a.owner, 10).AddOperatorActs(t.Context(), acts))
 	}
-	a.ok(a.db.AddOperatorActs(t.Context(), append(acts, catalog.OperatorAct{Seq: 8, At: at, Actor: "key:k1", Action: "x", Detail: []byte(`{}`)})))
+	a.ok(tenantdb.On(a.owner, 10).AddOperatorActs(t.Context(), append(acts, catalog.OperatorAct{Seq: 8, At: at, Actor: "key:k1", Action: "x", Detail: []byte(`{}`)})))
 	seq, err := a.db.LastOperatorSeq(t.Context())
 	a.ok(err)
 	list, err := a.db.AuditRows(t.Context(), "", uuid.Nil, 10)

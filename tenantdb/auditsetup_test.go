@@ -148,7 +148,7 @@ func (a *audited) goOn() {
 	a.event("key:key_1", "prediction.erase", map[string]any{"n": 1, "what": "a\"b\\c\u2028\x01é<"})
 	a.event("system", "retention", map[string]any{"rows": 12})
 	a.seal(3)
-	a.ok(a.db.AddOperatorActs(a.Context(), []catalog.OperatorAct{
+	a.ok(tenantdb.On(a.owner, 10).AddOperatorActs(a.Context(), []catalog.OperatorAct{
 		{Seq: 4, At: time.Now(), Actor: "ann", Action: "config.set", Detail: []byte(`{"names": ["pii_mode"]}`)},
 		{Seq: 9, At: time.Now(), Actor: "bob", Action: "tenant.suspend", Detail: []byte(`{}`)},
 	}))

@@ -22,7 +22,7 @@ func (b *bench) said(user, idempotencyKey string) uuid.UUID {
 	if !b.settle(tenantdb.Settlement{
 		ID: a.ID, At: a.CreatedAt, RequestID: a.RequestID, APIKey: "key_1", Kind: "chat", Model: "m", State: "succeeded",
 		Output: []byte(`{"text": "hello"}`), Salt: []byte("salt"), PayloadHash: []byte("payload hash"),
-		PromptTokens: 3, CompletionTokens: 4, Cost: 5, Replay: true, Answer: []byte("sealed"),
+		PromptTokens: 3, CompletionTokens: 4, Cost: 5, IdempotencyKey: idempotencyKey, Replay: true, Answer: []byte("sealed"),
 	}) {
 		b.Fatal("not settled")
 	}

@@ -1,9 +1,11 @@
 package tenantdb
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -39,81 +41,74 @@ type Settlement struct {
 	// Detail is the audit row's: a JSON object without content.
 	Detail json.RawMessage `json:"detail,omitempty"`
 
+	// IdempotencyKey is the one that the request claimed; empty: none.
+	IdempotencyKey string `json:"idempotency_key,omitempty"`
 	// Replay says that the claimed Idempotency-Key is kept, with Answer (sealed; nil:
 	// too large). Else the key is free again: the same request is a new attempt.
 	Replay bool   `json:"replay,omitempty"`
 	Answer []byte `json:"answer,omitempty"`
 }
 
-// Rows of counters that a settlement will change are found by its reservations, so
-// that they are locked in the same order as by an admission.
-const lockSettled = `
-select c.api_key from freehold.tenant_counters c
- where c.api_key = ''
-    or c.api_key in (select r.api_key from freehold.reservations r where r.id = any($1))
- order by c.api_key for no key update`
+// What follows is gated by the reservations, which go last: of two settlements of
+// one request the second, which waited for the counters, finds nothing to do.
+//
+// The bounds of the ids prune partitions, which an array doesn't.
+const endPredictions = `
+update freehold.predictions p
+   set state = t.state, error_code = t.error_code, output = t.output, salt = t.salt, payload_hash = t.payload_hash,
+       prompt_tokens = t.prompt_tokens, completion_tokens = t.completion_tokens, settled_at = now()
+  from unnest($1::uuid[], $2::text[], $3::text[], $4::json[], $5::bytea[], $6::bytea[], $7::bigint[], $8::bigint[])
+    as t (id, state, error_code, output, salt, payload_hash, prompt_tokens, completion_tokens)
+  join freehold.reservations r on r.id = t.id
+ where p.id between $9 and $10 and p.id = t.id and p.state = 'in_progress'`
 
 // The ledger and the counters take what was used, also when that is more than was
 // granted: the engine's count is the truth.
-const settleAll = `
-with told as materialized (
-    select t.id, t.at, t.request_id, t.api_key, t.kind, t.model, t.state, t.error_code, t.output, t.salt,
-           t.payload_hash, t.prompt_tokens, t.completion_tokens, t.input_price, t.output_price, t.cost, t.detail,
-           t.replay, t.answer, t.used
-      from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-                  $8::text[], $9::json[], $10::bytea[], $11::bytea[], $12::bigint[], $13::bigint[], $14::bigint[],
-                  $15::bigint[], $16::bigint[], $17::json[], $18::boolean[], $19::bytea[],
-                  $20::bigint[])
-        as t (id, at, request_id, api_key, kind, model, state, error_code, output, salt, payload_hash,
-              prompt_tokens, completion_tokens, input_price, output_price, cost, detail, replay, answer, used)
-), freed as (
-    delete from freehold.reservations r where r.id = any($1)
- returning r.id, r.month, r.tokens, r.api_key, r.slot, r.audit, r.idempotency_key
-), ended as (
-    update freehold.predictions p
-       set state = t.state, error_code = t.error_code, output = t.output, salt = t.salt,
-           payload_hash = t.payload_hash, prompt_tokens = t.prompt_tokens,
-           completion_tokens = t.completion_tokens, settled_at = now()
-      from told t, freed f
-     where p.id = any($1) and p.id = t.id and f.id = t.id and p.state = 'in_progress'
-), billed as (
-    insert into freehold.usage_ledger (id, request_id, api_key, kind, model, state, prompt_tokens,
-           completion_tokens, input_price, output_price, cost, at)
-    select t.id, t.request_id, t.api_key, t.kind, t.model, t.state, t.prompt_tokens, t.completion_tokens,
-           t.input_price, t.output_price, t.cost, t.at
-      from told t join freed f on f.id = t.id
-), audited as (
-    insert into freehold.audit_log (id, at, actor, action, subject, request_id, detail, payload_hash)
-    select t.id, now(), 'key:' || t.api_key, 'prediction', 'pred_' || t.id::text, t.request_id, t.detail, t.payload_hash
-      from told t join freed f on f.id = t.id where f.audit
-), kept as (
-    update freehold.idempotency_keys i set done = true, answer = t.answer
-      from told t join freed f on f.id = t.id
-     where t.replay and f.idempotency_key <> ''
-       and i.api_key = f.api_key and i.key = f.idempotency_key and i.prediction = t.id
-), forgotten as (
-    delete from freehold.idempotency_keys i
-     using told t join freed f on f.id = t.id
-     where not t.replay and f.idempotency_key <> ''
-       and i.api_key = f.api_key and i.key = f.idempotency_key and i.prediction = t.id
-), back as (
-    select k.api_key, f.month, sum(f.tokens)::bigint as tokens,
-           sum(t.used)::bigint as used, count(*) filter (where f.slot)::int as slots
-      from freed f join told t on t.id = f.id
-     cross join lateral (values (''), (f.api_key)) as k (api_key)
-     group by k.api_key, f.month
-), counted as (
-    update freehold.tenant_counters c
-       set reserved = c.reserved - coalesce(b.tokens, 0), used = c.used + coalesce(b.used, 0),
-           in_flight = c.in_flight - b.slots
-      from (select k.api_key, sum(k.slots)::int as slots,
-                   sum(k.tokens) filter (where k.month = n.month)::bigint as tokens,
-                   sum(k.used) filter (where k.month = n.month)::bigint as used
-              from back k join freehold.tenant_counters n on n.api_key = k.api_key
-             group by k.api_key) as b
-     where c.api_key = b.api_key
-)
-select t.id in (select f.id from freed f) as settled from told t`
+const insertLedger = `
+insert into freehold.usage_ledger (id, request_id, api_key, kind, model, state, prompt_tokens, completion_tokens,
+       input_price, output_price, cost, at)
+select t.id, t.request_id, r.api_key, t.kind, t.model, t.state, t.prompt_tokens, t.completion_tokens,
+       t.input_price, t.output_price, t.cost, t.at
+  from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
+              $9::bigint[], $10::bigint[], $11::timestamptz[])
+    as t (id, request_id, kind, model, state, prompt_tokens, completion_tokens, input_price, output_price, cost, at)
+  join freehold.reservations r on r.id = t.id`
+
+const insertAudit = `
+insert into freehold.audit_log (id, at, actor, action, subject, request_id, detail, payload_hash)
+select t.id, now(), 'key:' || r.api_key, 'prediction', 'pred_' || t.id::text, t.request_id, t.detail, t.payload_hash
+  from unnest($1::uuid[], $2::text[], $3::json[], $4::bytea[]) as t (id, request_id, detail, payload_hash)
+  join freehold.reservations r on r.id = t.id
+ where r.audit`
+
+const keepAnswers = `
+update freehold.idempotency_keys i set done = true, answer = t.answer
+  from unnest($1::uuid[], $2::boolean[], $3::bytea[]) as t (id, replay, answer)
+  join freehold.reservations r on r.id = t.id
+ where t.replay and i.api_key = r.api_key and i.key = r.idempotency_key and i.prediction = t.id`
+
+const freeClaims = `
+delete from freehold.idempotency_keys i
+ using unnest($1::uuid[], $2::boolean[]) as t (id, replay)
+  join freehold.reservations r on r.id = t.id
+ where not t.replay and i.api_key = r.api_key and i.key = r.idempotency_key and i.prediction = t.id`
+
+// Tokens of a month that is over are nobody's any more.
+const countSettled = `
+update freehold.tenant_counters c
+   set reserved = c.reserved - coalesce(b.tokens, 0), used = c.used + coalesce(b.used, 0), in_flight = c.in_flight - b.slots
+  from (select k.api_key, count(*) filter (where r.slot)::int as slots,
+               sum(r.tokens) filter (where r.month = n.month)::bigint as tokens,
+               sum(t.used) filter (where r.month = n.month)::bigint as used
+          from unnest($1::uuid[], $2::bigint[]) as t (id, used)
+          join freehold.reservations r on r.id = t.id
+         cross join lateral (values (''), (r.api_key)) as k (api_key)
+          join freehold.tenant_counters n on n.api_key = k.api_key
+         group by k.api_key) as b
+ where c.api_key = b.api_key`
+
+const deleteReservations = `
+delete from freehold.reservations r where r.id = any($1) returning r.id`
 
 // SettleAll ends admitted requests, each exactly once: what it returns says for
 // each whether this call settled it, false when it was settled before, or never
@@ -125,45 +120,80 @@ func (db *DB) SettleAll(ctx context.Context, list []Settlement) ([]bool, error) 
 			return nil, fmt.Errorf("settle: %w: in_progress is no end", ErrInvalid)
 		}
 	}
-	var settled []bool
-	ids := make([]uuid.UUID, len(list))
-	for i, s := range list {
-		ids[i] = s.ID
-	}
+	in := settlementsOf(list)
+	first, last := bounds(in.ids)
 	b := new(pgx.Batch)
-	b.Queue(lockSettled, ids)
-	b.Queue(settleAll, settledColumns(ids, list)...).Query(func(rows pgx.Rows) (err error) {
-		settled, err = pgx.CollectRows(rows, pgx.RowTo[bool])
+	b.Queue(lockCounters, in.keys)
+	b.Queue(endPredictions, in.ids, in.states, in.codes, in.outputs, in.salts, in.hashes, in.prompt, in.completion,
+		first, last)
+	b.Queue(insertLedger, in.ids, in.requests, in.kinds, in.models, in.states, in.prompt, in.completion,
+		in.inputPrices, in.outputPrices, in.costs, in.at)
+	b.Queue(insertAudit, in.ids, in.requests, in.details, in.hashes)
+	if in.keyed {
+		b.Queue(keepAnswers, in.ids, in.replay, in.answers)
+		b.Queue(freeClaims, in.ids, in.replay)
+	}
+	b.Queue(countSettled, in.ids, in.used)
+	freed := make(map[uuid.UUID]bool, len(list))
+	b.Queue(deleteReservations, in.ids).Query(func(rows pgx.Rows) error {
+		clear(freed)
+		ids, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+		for _, id := range ids {
+			freed[id] = true
+		}
 		return err
 	})
 	if err := db.send(ctx, b); err != nil {
 		return nil, fmt.Errorf("settle: %w", err)
 	}
+	settled := make([]bool, len(list))
+	for i, s := range list {
+		settled[i] = freed[s.ID]
+		delete(freed, s.ID) // named twice, it is settled once
+	}
 	return settled, nil
 }
 
-func settledColumns(ids []uuid.UUID, list []Settlement) []any {
-	n := len(list)
-	var (
-		at                                       = make([]time.Time, n)
-		requests, keys, kinds, models            = make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-		states, codes                            = make([]string, n), make([]string, n)
-		outputs, details                         = make([]json.RawMessage, n), make([]json.RawMessage, n)
-		salts, hashes, answers                   = make([][]byte, n), make([][]byte, n), make([][]byte, n)
-		prompt, completion, input, output, costs = make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
-		replay                                   = make([]bool, n)
-		used                                     = make([]int64, n)
-	)
-	for i, s := range list {
-		at[i], requests[i], keys[i], kinds[i], models[i] = s.At, s.RequestID, s.APIKey, s.Kind, s.Model
-		states[i], codes[i], outputs[i], salts[i], hashes[i] = s.State, s.ErrorCode, s.Output, s.Salt, s.PayloadHash
-		prompt[i], completion[i] = max(s.PromptTokens, 0), max(s.CompletionTokens, 0)
-		input[i], output[i], costs[i] = s.InputPrice, s.OutputPrice, s.Cost
-		details[i], replay[i], answers[i], used[i] = s.Detail, s.Replay, s.Answer, max(s.Used, 0)
-		if details[i] == nil {
-			details[i] = json.RawMessage(`{}`)
-		}
+// bounds are the least and the greatest of ids.
+func bounds(ids []uuid.UUID) (first, last uuid.UUID) {
+	order := func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
+	if len(ids) == 0 {
+		return first, last
 	}
-	return []any{ids, at, requests, keys, kinds, models, states, codes, outputs, salts, hashes, prompt, completion,
-		input, output, costs, details, replay, answers, used}
+	return slices.MinFunc(ids, order), slices.MaxFunc(ids, order)
+}
+
+// settlements are a list's values as arrays, each request once.
+type settlements struct {
+	ids                                          []uuid.UUID
+	at                                           []time.Time
+	requests, keys, kinds, models, states, codes []string
+	outputs, details                             []json.RawMessage
+	salts, hashes, answers                       [][]byte
+	prompt, completion, used                     []int64
+	inputPrices, outputPrices, costs             []int64
+	replay                                       []bool
+	keyed                                        bool // one of them claimed an Idempotency-Key
+}
+
+func settlementsOf(list []Settlement) (c settlements) {
+	for i, s := range list {
+		if slices.ContainsFunc(list[:i], func(before Settlement) bool { return before.ID == s.ID }) {
+			continue
+		}
+		detail := s.Detail
+		if detail == nil {
+			detail = json.RawMessage(`{}`)
+		}
+		c.ids, c.at, c.requests = append(c.ids, s.ID), append(c.at, s.At), append(c.requests, s.RequestID)
+		c.keys, c.kinds, c.models = append(c.keys, s.APIKey), append(c.kinds, s.Kind), append(c.models, s.Model)
+		c.states, c.codes, c.outputs = append(c.states, s.State), append(c.codes, s.ErrorCode), append(c.outputs, s.Output)
+		c.salts, c.hashes, c.details = append(c.salts, s.Salt), append(c.hashes, s.PayloadHash), append(c.details, detail)
+		c.prompt, c.completion = append(c.prompt, max(s.PromptTokens, 0)), append(c.completion, max(s.CompletionTokens, 0))
+		c.used, c.costs = append(c.used, max(s.Used, 0)), append(c.costs, s.Cost)
+		c.inputPrices, c.outputPrices = append(c.inputPrices, s.InputPrice), append(c.outputPrices, s.OutputPrice)
+		c.replay, c.answers = append(c.replay, s.Replay), append(c.answers, s.Answer)
+		c.keyed = c.keyed || s.IdempotencyKey != ""
+	}
+	return c
 }

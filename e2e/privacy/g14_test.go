@@ -32,6 +32,7 @@ func TestG14_SecretsAndPromptsAreNowhere(t *testing.T) {
 	g.start()
 	others := g.crowd(stranger)
 	w := &work{ground: g, p: newPlanter(t, 3)}
+	mend := w.storeAway()
 	kept := w.prompts(key)
 	told := w.keys(key)
 	told = append(told, w.operators()...)
@@ -40,6 +41,7 @@ func TestG14_SecretsAndPromptsAreNowhere(t *testing.T) {
 	w.wrongPassword(open, key)
 	metrics := g.metrics()
 	answers := others()
+	mend()
 	w.away(key)
 	g.masterKey()
 	started := g.badStarts()
@@ -91,29 +93,34 @@ func TestG14_SecretsAndPromptsAreNowhere(t *testing.T) {
 // to be in the tenant's own database.
 func (w *work) prompts(token string) (kept []string) {
 	w.Helper()
+	var all []func()
 	for i, model := range append(slices.Clone(behaviours), "nobody") {
 		if model == "gated" {
 			continue
 		}
-		stream := i%2 == 0
 		mark := len(w.p.all)
 		req := map[string]any{
-			"model": model, "stream": stream, "user": w.p.alone(100), "metadata": map[string]any{"of": w.p.text()},
+			"model": model, "stream": i%2 == 0, "user": w.p.alone(100), "metadata": map[string]any{"of": w.p.text()},
 			"messages": []any{map[string]any{"role": "user", "content": w.p.text() + w.p.long() + " " + w.p.text() + " " + w.p.alone(60)}},
 		}
-		a := w.post(w.Context(), token, "/v1/chat/completions", req, "Idempotency-Key", fmt.Sprint("k-", i))
-		w.requests++
-		if a.err != nil {
-			w.Errorf("%s: %v", model, a.err)
-		}
-		if model == "refuse" { // quotes what was sent, to who sent it
-			w.secretless(a)
-		}
-		if model == "echo" {
-			for _, one := range w.p.since(mark) {
-				kept = append(kept, one.value)
+		mine := w.p.since(mark)
+		all = append(all, w.later(token, req, func(a answer) {
+			if a.err != nil && model != "cut" {
+				w.Errorf("%s: %v", model, a.err)
 			}
-		}
+			switch model {
+			case "refuse": // quotes what was sent, to who sent it
+				w.errors = w.errors[:len(w.errors)-1]
+				w.secretless(a)
+			case "echo":
+				for _, one := range mine {
+					kept = append(kept, one.value)
+				}
+			}
+		}, "Idempotency-Key", fmt.Sprint("k-", i)))
+	}
+	for _, wait := range all {
+		wait()
 	}
 	for path, req := range map[string]map[string]any{
 		"/v1/embeddings":       {"model": "vectors", "input": w.p.long()},
@@ -258,17 +265,28 @@ func (w *work) wrongPassword(t catalog.Tenant, token string) {
 	})
 }
 
-// away takes the object store away, and the database while an engine works.
+// storeAway takes the object store away until mend, and has a tenant made meanwhile.
+func (w *work) storeAway() (mend func()) {
+	w.s3.cut.Store(true)
+	got := make(chan answer, 1)
+	go func() {
+		got <- w.ask(w.Context(), http.MethodPost, w.admin+"/admin/v1/tenants", w.adminToken, []byte(`{"slug":"late"}`))
+	}()
+	return func() {
+		w.Helper()
+		a := <-got // tried several times
+		w.told("store away", a, http.StatusServiceUnavailable)
+		w.errors = append(w.errors, a.body)
+		w.s3.cut.Store(false)
+	}
+}
+
+// away takes the database away while an engine works, and ends the node.
 func (w *work) away(token string) {
 	w.Helper()
-	w.s3.cut.Store(true)
-	a := w.ask(w.Context(), http.MethodPost, w.admin+"/admin/v1/tenants", w.adminToken, []byte(`{"slug":"late"}`))
-	w.told("store away", a, http.StatusServiceUnavailable)
-	w.errors = append(w.errors, a.body)
-	w.s3.cut.Store(false)
 	end := w.gated(token)
 	w.way.Cut()
-	a, _ = w.send(token, "/v1/chat/completions", map[string]any{"model": "echo", "messages": []any{map[string]any{"role": "user", "content": w.p.text()}}}, 0)
+	a, _ := w.send(token, "/v1/chat/completions", map[string]any{"model": "echo", "messages": []any{map[string]any{"role": "user", "content": w.p.text()}}}, 0)
 	w.told("database away", a, http.StatusServiceUnavailable)
 	close(w.upstream.gate)
 	if code := w.node.Stop(w); code != 0 {

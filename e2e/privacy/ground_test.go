@@ -59,8 +59,11 @@ var buckets atomic.Int64
 
 // patience is how long the node waits for an engine.
 func patience(behaviour string) time.Duration {
-	if behaviour == "hang" {
+	switch behaviour {
+	case "hang":
 		return 200 * time.Millisecond
+	case "gated":
+		return 10 * time.Minute
 	}
 	return time.Minute
 }

@@ -56,7 +56,11 @@ create table audit_heads (
     tenant    uuid primary key references tenants (id) on delete cascade,
     n         bigint not null,
     head      bytea  not null check (length(head) = 32),
-    sealed_at timestamptz not null
+    sealed_at timestamptz not null,
+    -- The last one that the chain was seen to lead through. A node that seals what
+    -- follows a chain that was cut off notes a higher n than was cut: this one stays.
+    proven_n    bigint not null default 0,
+    proven_head bytea  not null default decode(repeat('00', 32), 'hex') check (length(proven_head) = 32)
 );
 
 create index operator_audit_tenant on operator_audit (tenant, seq) where tenant is not null;

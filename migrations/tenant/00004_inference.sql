@@ -150,7 +150,9 @@ grant select, insert, update on freehold.tenant_counters to freehold_tenant;
 grant select, insert, update, delete on freehold.reservations, freehold.idempotency_keys to freehold_tenant;
 grant select, insert on freehold.usage_ledger to freehold_tenant;
 grant select on freehold.audit_log, freehold.audit_seals to freehold_tenant;
-grant insert (id, at, actor, action, subject, request_id, detail, payload_hash, operator_seq)
+-- Not operator_seq: what operators did is repeated from the catalog, behind the last of
+-- these numbers, and no node can say that it was.
+grant insert (id, at, actor, action, subject, request_id, detail, payload_hash)
     on freehold.audit_log to freehold_tenant;
 
 -- +goose Down

@@ -50,12 +50,12 @@ func (f *Fleet) verifyAudit(ctx context.Context, id catalog.TenantID, look Audit
 	}
 	r.Tenant, r.Slug = t.ID, t.Slug
 	// What was noted is read before the chain, which only grows.
-	noted, err := f.cat.AuditHead(ctx, id)
+	noted, proven, err := f.cat.AuditHead(ctx, id)
 	if err != nil {
 		return r, err
 	}
 	r.Noted = noted.N
-	v := tenantdb.AuditVerify{Tenant: id, Verify: f.cat.VerifyAuditSignature, Noted: []catalog.AuditHead{noted}, Payloads: look.Payloads}
+	v := tenantdb.AuditVerify{Tenant: id, Verify: f.cat.VerifyAuditSignature, Noted: []catalog.AuditHead{noted, proven}, Payloads: look.Payloads}
 	if look.Anchor {
 		if err := f.compareAnchor(ctx, noted, &r, &v); err != nil {
 			return r, err

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -149,8 +150,19 @@ func (v *visit) settle(ctx context.Context, r *report) {
 	}
 }
 
-// seal seals what is in the tenant's audit.
+// seal seals what is in the tenant's audit, and proves that the chain leads through
+// what was noted of it: who cuts it off would only have to wait until a node has
+// sealed what followed. Rows of such a chain are sealed all the same: without a seal
+// they could be changed too.
 func (v *visit) seal(ctx context.Context) (err error) {
+	noted, proven, err := v.cat.AuditHead(ctx, v.tenant.ID)
+	if err != nil {
+		return err
+	}
+	broken := v.through(ctx, noted, proven)
+	if broken != nil && !errors.Is(broken, errAuditCut) {
+		return broken
+	}
 	var head catalog.AuditHead
 	for range visitSeals {
 		var rows int
@@ -161,10 +173,35 @@ func (v *visit) seal(ctx context.Context) (err error) {
 			break
 		}
 	}
-	if head.N == 0 {
-		return nil
+	if head.N == 0 || broken != nil {
+		return broken
 	}
-	return v.cat.SetAuditHeads(ctx, []catalog.AuditHead{head})
+	if err := v.cat.SetAuditHeads(ctx, []catalog.AuditHead{head}); err != nil {
+		return err
+	}
+	return v.cat.ProveAuditHead(ctx, proven, head)
+}
+
+var errAuditCut = errors.New("the audit doesn't lead through what was noted of it: verify it")
+
+const selectHead = `select s.head from freehold.audit_seals s where s.n = $1`
+
+// through looks for noted heads in the chain: errAuditCut.
+func (v *visit) through(ctx context.Context, heads ...catalog.AuditHead) error {
+	for _, h := range heads {
+		if h.N == 0 {
+			continue
+		}
+		var head []byte
+		err := v.conn.QueryRow(ctx, selectHead, h.N).Scan(&head)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return translate(ctx, err)
+		}
+		if !bytes.Equal(head, h.Head) {
+			return fmt.Errorf("seal %d: %w", h.N, errAuditCut)
+		}
+	}
+	return nil
 }
 
 // mirror repeats in the tenant's audit what operators did to it.

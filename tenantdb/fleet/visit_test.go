@@ -142,7 +142,7 @@ func TestVisit(t *testing.T) {
 	w.settle(settled)
 	w.ok(w.fleet.Spool(ctx, w.ID, spooled))
 	w.ok(w.fleet.Spool(ctx, w.ID, spooled)) // twice is once
-	w.ok(w.cat.AppendAudit(ctx, "root@test", "tenant.config", w.ID, map[string]any{"changed": []string{"pii_mode"}}))
+	w.ok(w.cat.AppendAudit(ctx, "root@test", "config.set", w.ID, map[string]any{"names": []string{"pii_mode"}}))
 	w.exec(`insert into freehold.idempotency_keys (api_key, key, request_hash, prediction, done, expires_at)
 		select 'k', 'key ' || i, '', gen_random_uuid(), true, now() + (i - 1500.5) * interval '1 minute' from generate_series(1, 1510) i`)
 	last := one[string](w.bench, w.in, "select max(inhrelid::regclass::text) from pg_inherits where inhparent = 'freehold.predictions'::regclass and inhrelid::regclass::text like '%predictions_w%'")
@@ -165,10 +165,10 @@ func TestVisit(t *testing.T) {
 	if n := w.count("freehold.audit_log where seal is not null and action = 'prediction'"); n != 3 {
 		t.Errorf("%d predictions are sealed", n)
 	}
-	if n := w.count("freehold.audit_log where seal is not null and action = 'tenant.config' and actor = 'operator:root@test'"); n != 1 {
+	if n := w.count("freehold.audit_log where seal is not null and action = 'config.set' and actor = 'operator:root@test'"); n != 1 {
 		t.Errorf("%d acts of operators are sealed", n)
 	}
-	head, err := w.cat.AuditHead(ctx, w.ID)
+	head, _, err := w.cat.AuditHead(ctx, w.ID)
 	w.ok(err)
 	if head.N != 1 || !bytes.Equal(head.Head, one[[]byte](w.bench, w.in, "select head from freehold.audit_seals order by n desc limit 1")) {
 		t.Errorf("the catalog's head is %d", head.N)

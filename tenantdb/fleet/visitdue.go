@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"freehold/catalog"
@@ -17,6 +18,8 @@ const (
 	visitsAServer = 2
 	// visitRound is how long VisitDue goes on taking tenants.
 	visitRound = time.Minute
+	// noneFor is for how long it is taken as said that none is due elsewhere.
+	noneFor = time.Second
 	// spreadDaily is over what the daily visits of many tenants are spread.
 	spreadDaily = 10 * time.Minute
 )
@@ -39,6 +42,10 @@ func (f *Fleet) VisitDue(ctx context.Context) error {
 	running, at := 0, map[string]int{}
 	away := map[string]bool{} // one that takes no connection is waited for once
 	var failed error
+	// Where none was found but on servers that are busy or away, there is none a moment
+	// later: looking passes all that wait there.
+	var noneBut []string
+	var none time.Time
 	for began := time.Now(); ; {
 		var due []catalog.Due
 		if failed == nil && running < visitsAtOnce && ctx.Err() == nil && time.Since(began) < visitRound {
@@ -47,12 +54,18 @@ func (f *Fleet) VisitDue(ctx context.Context) error {
 				without = append(without, server)
 			}
 			for server, n := range at {
-				if n >= visitsAServer {
+				if n >= visitsAServer && !away[server] {
 					without = append(without, server)
 				}
 			}
-			if due, failed = f.cat.TakeDue(ctx, 1, visitLease, without); failed != nil {
-				failed = fmt.Errorf("visit tenants: %w", failed)
+			slices.Sort(without)
+			if time.Since(none) >= noneFor || !slices.Equal(without, noneBut) {
+				if due, failed = f.cat.TakeDue(ctx, 1, visitLease, without); failed != nil {
+					failed = fmt.Errorf("visit tenants: %w", failed)
+				}
+				if len(due) == 0 {
+					none, noneBut = time.Now(), without
+				}
 			}
 		}
 		for _, d := range due {
@@ -88,7 +101,7 @@ func (f *Fleet) visitOne(ctx context.Context, d catalog.Due) visited {
 	}
 	if ctx.Err() != nil {
 		// That this process was stopped is no failure: the next one goes on at once.
-		r.Visit = catalog.Visit{Next: new(time.Duration)}
+		r.Visit = catalog.Visit{Next: new(time.Duration), Cut: true}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()

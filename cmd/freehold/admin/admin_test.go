@@ -56,6 +56,11 @@ func TestDocument(t *testing.T) {
 	doc, err := openapi3.NewLoader().LoadFromData([]byte(b.client.With("").Do("GET", "/openapi.json", "").Body))
 	b.OK(err)
 	b.OK(doc.Validate(t.Context()))
+	for _, path := range []string{"/admin/v1/tenants", "/admin/v1/tenants/{slug}/keys"} {
+		if doc.Paths.Value(path).Post.Parameters.GetByInAndName("header", "Idempotency-Key") == nil {
+			t.Errorf("%s: no Idempotency-Key in the document", path)
+		}
+	}
 	documented := map[string]bool{}
 	for path, item := range doc.Paths.Map() {
 		for _, names := range []string{"/admin/v1/models/", "/admin/v1/aliases/"} {
@@ -222,6 +227,12 @@ func TestEnginesAndModels(t *testing.T) {
 	if len(aliases.Data) != 1 || aliases.Data[0].Alias != "org/gpt" || aliases.Data[0].Model != "small" {
 		t.Errorf("aliases %v", aliases)
 	}
+	c.Do("PATCH", "/admin/v1/models/small", `{"output_price":"0.7"}`).Into(200, &m)
+	if m["output_price"] != "0.7" || m["max_output_tokens"] != 9.0 {
+		t.Errorf("set %v", m)
+	}
+	c.Do("PATCH", "/admin/v1/models/nope", `{"output_price":"0.7"}`).Refused(404, "not_found", "")
+	c.Do("PATCH", "/admin/v1/models/small", `{"kind":"embedding"}`).Refused(400, "invalid_request", "kind")
 	c.Do("DELETE", "/admin/v1/models/small", "").Refused(409, "conflict", "")
 	c.Do("DELETE", "/admin/v1/aliases/org%2Fgpt", "").Into(200, &m)
 	c.Do("DELETE", "/admin/v1/aliases/org%2Fgpt", "").Refused(404, "not_found", "")
@@ -239,7 +250,7 @@ func TestEnginesAndModels(t *testing.T) {
 	if len(models.Data) != 3 {
 		t.Errorf("models %v", models)
 	}
-	if detail := b.audited("engine.add", "model.add", "model.add", "model.alias", "model.unalias", "model.remove", "model.remove", "engine.remove"); strings.Contains(detail+b.Logs.String(), key) {
+	if detail := b.audited("engine.add", "model.add", "model.add", "model.alias", "model.set", "model.unalias", "model.remove", "model.remove", "engine.remove"); strings.Contains(detail+b.Logs.String(), key) {
 		t.Error("the engine's key is in the audit or the log")
 	}
 }

@@ -57,7 +57,7 @@ func TestConfigAndKeys(t *testing.T) {
 	if len(keys.Data) != 2 || strings.Contains(a.Body, "hash") {
 		t.Errorf("keys: %s", a.Body)
 	}
-	detail := b.audited("tenant.config", "key.create", "key.revoke")
+	detail := b.audited("config.set", "key.create", "key.revoke")
 	for _, hidden := range []string{secret, made.Token, first} {
 		if strings.Contains(detail, hidden) || strings.Contains(b.Logs.String(), hidden) {
 			t.Error("a secret or a prompt is in the audit or the log")

@@ -49,6 +49,18 @@ func (s *server) addModel(ctx context.Context, who operator, r *rest.Request, in
 	return m, nil
 }
 
+// setModel changes a model. The audit has what its bills follow from.
+func (s *server) setModel(ctx context.Context, who operator, r *rest.Request, in catalog.ModelPatch) (catalog.Model, error) {
+	m, err := s.catalog.SetModel(ctx, r.Param("name"), in)
+	if err != nil {
+		return catalog.Model{}, err
+	}
+	s.audit(ctx, who, r, "model.set", catalog.TenantID{}, map[string]any{
+		"name": m.Name, "engine": m.Engine, "input_price": m.InputPrice, "output_price": m.OutputPrice,
+	})
+	return m, nil
+}
+
 func (s *server) removeModel(ctx context.Context, who operator, r *rest.Request) (deleted, error) {
 	name := r.Param("name")
 	if err := s.catalog.RemoveModel(ctx, name); err != nil {

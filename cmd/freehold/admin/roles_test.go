@@ -156,7 +156,7 @@ func TestAudit(t *testing.T) {
 	if got, more := page("?actor=admin-token&limit=1"); len(got) != 1 || got[0] != all[3] || !more {
 		t.Errorf("the newest: %v, more %v", got, more)
 	}
-	if got, _ := page("?action=tenant.config&tenant=acme"); len(got) != 3 {
+	if got, _ := page("?action=config.set&tenant=acme"); len(got) != 3 {
 		t.Errorf("of acme: %v", got)
 	}
 	if got, _ := page("?tenant=globex"); len(got) != 0 {

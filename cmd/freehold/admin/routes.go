@@ -29,13 +29,13 @@ func (s *server) routes() []rest.Route[operator] {
 	type route = rest.Route[operator]
 	const get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
 	list := []route{
-		{Method: post, Path: "/tenants", Summary: "Create a tenant with its database. The key is shown once. With Prefer: respond-async a worker makes it, and the answer is 202 with the operation. An Idempotency-Key has the same request, within a day, answered with the tenant that it made.", Timeout: slow, Endpoint: rest.TakeLong(http.StatusCreated, s.createTenant)},
+		{Method: post, Path: "/tenants", Summary: "Create a tenant with its database. The key is shown once. With Prefer: respond-async a worker makes it, and the answer is 202 with the operation. An Idempotency-Key has the same request, within a day, answered with the tenant that it made.", Timeout: slow, Endpoint: rest.TakeLong(http.StatusCreated, s.createTenant), Once: true},
 		{Method: get, Path: "/tenants", Summary: "List tenants by slug.", Query: tenantFilters, Endpoint: rest.Give(s.tenants)},
 		{Method: get, Path: "/tenants/{slug}", Summary: "Show a tenant.", Endpoint: rest.Give(s.tenant)},
 		{Method: get, Path: "/tenants/{slug}/config", Summary: "Show a tenant's configuration.", Endpoint: rest.Give(s.config)},
 		{Method: patch, Path: "/tenants/{slug}/config", Summary: "Change what is named. It binds on every node before this answers.", Endpoint: rest.Take(http.StatusOK, s.patchConfig)},
 		{Method: get, Path: "/tenants/{slug}/keys", Summary: "List a tenant's API keys.", Endpoint: rest.Give(s.keys)},
-		{Method: post, Path: "/tenants/{slug}/keys", Summary: "Create an API key. The token is shown once: with an Idempotency-Key the same request, within a day, is answered with the key that it made, without its token.", Endpoint: rest.Take(http.StatusCreated, s.createKey)},
+		{Method: post, Path: "/tenants/{slug}/keys", Summary: "Create an API key. The token is shown once: with an Idempotency-Key the same request, within a day, is answered with the key that it made, without its token.", Endpoint: rest.Take(http.StatusCreated, s.createKey), Once: true},
 		{Method: patch, Path: "/tenants/{slug}/keys/{id}", Summary: "Change what is named of a key: its name, models and limits; null takes a limit away. It binds on every node before this answers.", Endpoint: rest.Take(http.StatusOK, s.patchKey)},
 		{Method: del, Path: "/tenants/{slug}/keys/{id}", Summary: "Revoke an API key.", Endpoint: rest.Give(s.revokeKey)},
 		{Method: post, Path: "/tenants/{slug}/prove", Summary: "Try every connection and grant that the tenant's role must be refused.", Timeout: slow, Endpoint: rest.Give(s.prove)},
@@ -56,6 +56,7 @@ func (s *server) routes() []rest.Route[operator] {
 		{Method: del, Path: "/engines/{name}", Summary: "Remove an engine that serves no model.", Endpoint: rest.Give(s.removeEngine)},
 		{Method: get, Path: "/models", Summary: "List platform models.", Endpoint: rest.Give(s.models)},
 		{Method: post, Path: "/models", Summary: "Add a platform model.", Endpoint: rest.Take(http.StatusCreated, s.addModel)},
+		{Method: patch, Path: "/models/{name...}", Summary: "Change what is named of a platform model: its engine, fallbacks, prices and bounds. Requests that were taken before keep their price.", Endpoint: rest.Take(http.StatusOK, s.setModel)},
 		{Method: del, Path: "/models/{name...}", Summary: "Remove a platform model.", Endpoint: rest.Give(s.removeModel)},
 		{Method: get, Path: "/aliases", Summary: "List the names that stand for models.", Endpoint: rest.Give(s.aliases)},
 		{Method: post, Path: "/aliases", Summary: "Let a name stand for a model; one that stood for another stands for this one from then on.", Endpoint: rest.Take(http.StatusCreated, s.setAlias)},

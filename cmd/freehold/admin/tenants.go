@@ -59,7 +59,7 @@ func (s *server) patchConfig(ctx context.Context, who operator, r *rest.Request,
 	cfg, err := s.fleet.PatchConfig(ctx, t.ID, in)
 	if err == nil || stands(err) {
 		// What a tenant's prompts are told is content: the audit says that it changed.
-		s.audit(ctx, who, r, "tenant.config", t.ID, map[string]any{"changed": named(in)})
+		s.audit(ctx, who, r, "config.set", t.ID, map[string]any{"names": named(in)})
 	}
 	return cfg, err
 }

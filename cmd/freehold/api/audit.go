@@ -19,9 +19,9 @@ import (
 
 // Audits is what the door verifies tenants' audits by. All functions are required.
 type Audits struct {
-	// Head is what was noted of a tenant's audit outside of its database:
-	// catalog.AuditHead.
-	Head func(ctx context.Context, id catalog.TenantID) (catalog.AuditHead, error)
+	// Head is what was noted of a tenant's audit outside of its database, last and as
+	// proven: catalog.AuditHead.
+	Head func(ctx context.Context, id catalog.TenantID) (noted, proven catalog.AuditHead, err error)
 	// Verify checks a seal's signature: catalog.VerifyAuditSignature.
 	Verify func(keyID int64, msg, sig []byte) error
 	// PublicKeys are the keys of that: catalog.AuditPublicKeys.
@@ -128,7 +128,7 @@ func (s *server) verifyAudit(ctx context.Context, who caller, r *rest.Request) (
 		return nil, err
 	}
 	// What was noted is read before the chain, which only grows.
-	noted, err := s.audits.Head(ctx, who.Tenant)
+	noted, proven, err := s.audits.Head(ctx, who.Tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (s *server) verifyAudit(ctx context.Context, who caller, r *rest.Request) (
 		return who.tenant.Borrow(ctx, tenantdb.Interactive, fn)
 	}
 	report.AuditCheck, err = tenantdb.VerifyAudit(ctx, lend, tenantdb.AuditVerify{
-		Tenant: who.Tenant, Verify: s.audits.Verify, Noted: []catalog.AuditHead{noted}, Payloads: payloads,
+		Tenant: who.Tenant, Verify: s.audits.Verify, Noted: []catalog.AuditHead{noted, proven}, Payloads: payloads,
 	})
 	if err != nil {
 		return nil, err

@@ -63,6 +63,8 @@ func TestErase(t *testing.T) {
 	b.client.With(token).Do("DELETE", "/v1/predictions/"+bob, "").Refused(404, "not_found", "")
 	b.client.Do("DELETE", "/v1/predictions", "").Refused(400, "invalid_request", "user")
 	b.client.Do("DELETE", "/v1/predictions?user=", "").Refused(400, "invalid_request", "user")
+	// A list of everybody's would look like what is to be erased.
+	b.client.Do("GET", "/v1/predictions?user=ann%40example.com", "").Refused(400, "invalid_request", "user")
 	b.client.Do("DELETE", "/v1/predictions/nonsense", "").Refused(400, "invalid_request", "id")
 	if !strings.Contains(read(bob), "a word") {
 		t.Error("erased by a request that was refused")

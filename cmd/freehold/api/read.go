@@ -17,6 +17,10 @@ func (s *server) predictions(ctx context.Context, who caller, r *rest.Request) (
 	if err != nil {
 		return page, err
 	}
+	// Erasure takes it. Who looks first at what would go must not be shown everybody's.
+	if r.Query("user") != "" {
+		return page, rest.Bad("user", "Predictions are not listed by user: what is kept of a user's name is a pseudonym.")
+	}
 	var after uuid.UUID
 	if from != "" {
 		if after, err = predictionID("after", from); err != nil {

@@ -18,17 +18,17 @@ const engineTime = time.Hour
 func (s *server) routes() []rest.Route[caller] {
 	return []rest.Route[caller]{
 		{
-			Method: http.MethodPost, Path: "/v1/chat/completions", Scope: catalog.ScopeInference, Timeout: engineTime,
+			Method: http.MethodPost, Path: "/v1/chat/completions", Scope: catalog.ScopeInference, Timeout: engineTime, Once: true,
 			Summary:  "Answer a conversation, whole or as a stream of events.",
 			Endpoint: rest.Raw[chatBody, engine.ChatResponse](s.chat).Streaming(),
 		},
 		{
-			Method: http.MethodPost, Path: "/v1/embeddings", Scope: catalog.ScopeInference, Timeout: engineTime,
+			Method: http.MethodPost, Path: "/v1/embeddings", Scope: catalog.ScopeInference, Timeout: engineTime, Once: true,
 			Summary:  "Turn texts into vectors.",
 			Endpoint: rest.Raw[embedBody, embedAnswer](s.embed),
 		},
 		{
-			Method: http.MethodPost, Path: "/v1/predictions", Scope: catalog.ScopeInference, Timeout: engineTime,
+			Method: http.MethodPost, Path: "/v1/predictions", Scope: catalog.ScopeInference, Timeout: engineTime, Once: true,
 			Summary:  "Answer one input, and show the record that is kept of it.",
 			Endpoint: rest.Raw[predictBody, inference.Prediction](s.predict),
 		},
@@ -75,7 +75,7 @@ func (s *server) routes() []rest.Route[caller] {
 			Endpoint: rest.Give(s.config),
 		},
 		{
-			Method: http.MethodPost, Path: "/v1/api_keys", Scope: catalog.ScopeKeys,
+			Method: http.MethodPost, Path: "/v1/api_keys", Scope: catalog.ScopeKeys, Once: true,
 			Summary:  "Create an API key that can do no more than the calling one; one with a limit of its own makes none. The token is shown once: with an Idempotency-Key the same request, within a day, is answered with the key that it made, without its token.",
 			Endpoint: rest.Take(http.StatusCreated, s.createKey),
 		},

@@ -22,8 +22,9 @@ const (
 	visitAfter, remindEvery = time.Minute, 30 * time.Second
 	// liveFor is how long an answer to "who is alive" is good.
 	liveFor = time.Second
-	// tellTime bounds what is told to the catalog behind a request.
-	tellTime = 5 * time.Second
+	// tellTime bounds what is told to the catalog behind a request, tellPause is how
+	// long it is left alone after a failure, and lastTell bounds what is told at the end.
+	tellTime, tellPause, lastTell = 5 * time.Second, time.Second, time.Second
 	// reminders bounds the tenants that wait to be told of; one left out is told of
 	// at its next request.
 	reminders = 1024
@@ -33,17 +34,22 @@ const (
 type pipeline struct {
 	*inference.Service
 	sealer *inference.Sealer
-	cat    *catalog.Catalog
 	log    *slog.Logger
 	due    chan catalog.TenantID
+
+	// The catalog's.
+	markDue   func(ctx context.Context, id catalog.TenantID, in time.Duration) error
+	liveNodes func(ctx context.Context, within time.Duration) ([]uuid.UUID, error)
 
 	mu   sync.Mutex // guards told
 	told map[catalog.TenantID]time.Time
 
-	// The last answer to "who is alive".
-	liveMu sync.Mutex // guards live and liveAt
-	live   []uuid.UUID
-	liveAt time.Time
+	// The last answer to "who is alive", also that there was none: while the catalog is
+	// away requests don't wait for it one after the other.
+	liveTurn chan struct{} // whoever has put something in may touch what follows
+	live     []uuid.UUID
+	liveErr  error
+	liveAt   time.Time
 }
 
 func newPipeline(p *Platform, cache *catalog.Cache, rt *router.Router, eng *engines, m *metrics.Metrics, log *slog.Logger) (*pipeline, error) {
@@ -51,7 +57,10 @@ func newPipeline(p *Platform, cache *catalog.Cache, rt *router.Router, eng *engi
 	if err != nil {
 		return nil, err
 	}
-	w := &pipeline{cat: p.Catalog, log: log, due: make(chan catalog.TenantID, reminders), told: map[catalog.TenantID]time.Time{}}
+	w := &pipeline{
+		markDue: p.Catalog.MarkDue, liveNodes: p.Catalog.LiveNodes, log: log,
+		due: make(chan catalog.TenantID, reminders), told: map[catalog.TenantID]time.Time{}, liveTurn: make(chan struct{}, 1),
+	}
 	w.sealer, err = inference.NewSealer(inference.SealerConfig{
 		Sign: p.Catalog.SignAudit, Heads: p.Catalog.SetAuditHeads, Logger: log,
 		Again: func(ctx context.Context, id catalog.TenantID) (inference.Borrower, error) {
@@ -139,41 +148,75 @@ func (w *pipeline) remind(c inference.Call) {
 	}
 }
 
+// tell does so until ctx ends, and then with what waits, for a moment. What can't be
+// told is told again: a tenant may have no other request that would remind us.
 func (w *pipeline) tell(ctx context.Context) {
-	for heard := true; ; {
+	for heard := true; ctx.Err() == nil; {
 		select {
 		case <-ctx.Done():
-			return
+			continue
 		case id := <-w.due:
-			bounded, cancel := context.WithTimeout(ctx, tellTime)
-			err := w.cat.MarkDue(bounded, id, visitAfter)
-			cancel()
+			err := w.tellOf(ctx, id)
 			if err != nil {
-				w.mu.Lock()
-				delete(w.told, id) // its next request tries again
-				w.mu.Unlock()
+				w.remember(id)
 				if heard && ctx.Err() == nil {
 					w.log.WarnContext(ctx, "tenants' activity not told to the catalog", "error", err)
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(tellPause):
 				}
 			}
 			heard = err == nil
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastTell)
+	defer cancel()
+	for {
+		select {
+		case id := <-w.due:
+			if err := w.tellOf(ctx, id); err != nil {
+				w.log.WarnContext(ctx, "tenants' activity not told to the catalog", "error", err)
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+// remember has it told of again, or at its next request.
+func (w *pipeline) remember(id catalog.TenantID) {
+	select {
+	case w.due <- id:
+	default:
+		w.mu.Lock()
+		delete(w.told, id)
+		w.mu.Unlock()
+	}
+}
+
+func (w *pipeline) tellOf(ctx context.Context, id catalog.TenantID) error {
+	ctx, cancel := context.WithTimeout(ctx, tellTime)
+	defer cancel()
+	return w.markDue(ctx, id, visitAfter)
 }
 
 // alive lists the processes whose heartbeat isn't too old.
 func (w *pipeline) alive(ctx context.Context, within time.Duration) ([]uuid.UUID, error) {
-	w.liveMu.Lock()
-	defer w.liveMu.Unlock()
+	select {
+	case w.liveTurn <- struct{}{}:
+		defer func() { <-w.liveTurn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if time.Since(w.liveAt) < liveFor {
-		return w.live, nil
+		return w.live, w.liveErr
 	}
-	ctx, cancel := context.WithTimeout(ctx, tellTime)
+	// An answer for all, also for those who wait longer than who asks.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellTime)
 	defer cancel()
-	nodes, err := w.cat.LiveNodes(ctx, within)
-	if err != nil {
-		return nil, err
-	}
-	w.live, w.liveAt = nodes, time.Now()
-	return nodes, nil
+	w.live, w.liveErr = w.liveNodes(ctx, within)
+	w.liveAt = time.Now()
+	return w.live, w.liveErr
 }

@@ -124,6 +124,11 @@ func (e *env) showCheck(check catalog.AuditCheck) error {
 
 // verdict shows a report, and fails when it says so.
 func (e *env) verdict(report any, t table, ok bool) error {
+	if ok {
+		t.add("verdict", "intact")
+	} else {
+		t.add("verdict", "broken")
+	}
 	err := e.show(report, t)
 	if !ok {
 		err = errors.Join(err, errTampered)

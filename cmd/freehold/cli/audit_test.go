@@ -32,7 +32,7 @@ func TestTenantAuditCommands(t *testing.T) { //nolint:paralleltest // the enviro
 		t.Fatalf("%+v", report)
 	}
 	key := report.PublicKeys[report.Keys[0]]
-	if out, _ := w.run("", 0, "audit", "verify", "real-00"); !strings.Contains(out, key) || !strings.Contains(out, report.Head) {
+	if out, _ := w.run("", 0, "audit", "verify", "real-00"); !strings.Contains(out, key) || !strings.Contains(out, report.Head) || !strings.Contains(out, "intact") {
 		t.Errorf("shown:\n%s", out)
 	}
 	export, _ := w.run("", 0, "audit", "export", "real-00")

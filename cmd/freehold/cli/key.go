@@ -69,10 +69,14 @@ func (e *env) keyList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			tab := table{head: []string{"key", "name", "scopes", "models", "tokens a month", "at a time", "created", "expires", "revoked"}}
+			tab := table{head: []string{"key", "name", "scopes", "models", "tokens a month", "at a time", "created", "ends"}}
 			for _, k := range keys {
-				tab.add(k.ID, k.Name, strings.Join(k.Scopes, ","), modelsOr(k), numberOr(k.MonthlyTokenLimit),
-					numberOr(k.ConcurrentRequestLimit), moment(k.CreatedAt), momentOr(k.ExpiresAt, "never"), momentOr(k.RevokedAt, "no"))
+				ends := momentOr(k.ExpiresAt, "never")
+				if k.RevokedAt != nil {
+					ends = "revoked " + moment(*k.RevokedAt)
+				}
+				tab.add(k.ID, k.Name, strings.Join(k.Scopes, ","), modelsOr(k, "all"), numberOr(k.MonthlyTokenLimit, "-"),
+					numberOr(k.ConcurrentRequestLimit, "-"), moment(k.CreatedAt), ends)
 			}
 			return e.show(keys, tab)
 		}),
@@ -132,8 +136,8 @@ func (e *env) keyRevoke() *cobra.Command {
 // keyTable shows one key.
 func keyTable(k catalog.Key) table {
 	return table{rows: [][]string{
-		{"key", k.ID}, {"name", k.Name}, {"scopes", strings.Join(k.Scopes, ",")}, {"models", modelsOr(k)},
-		{"tokens a month", numberOr(k.MonthlyTokenLimit)}, {"requests at a time", numberOr(k.ConcurrentRequestLimit)},
+		{"key", k.ID}, {"name", k.Name}, {"scopes", strings.Join(k.Scopes, ",")}, {"models", modelsOr(k, tenants)},
+		{"tokens a month", numberOr(k.MonthlyTokenLimit, tenants)}, {"requests at a time", numberOr(k.ConcurrentRequestLimit, tenants)},
 		{"expires", momentOr(k.ExpiresAt, "never")},
 	}}
 }
@@ -141,16 +145,16 @@ func keyTable(k catalog.Key) table {
 // tenants is what a key's own limit is when it has none.
 const tenants = "the tenant's"
 
-func modelsOr(k catalog.Key) string {
+func modelsOr(k catalog.Key, otherwise string) string {
 	if k.AllowedModels == nil {
-		return tenants
+		return otherwise
 	}
 	return strings.Join(k.AllowedModels, ",")
 }
 
-func numberOr[T int | int64](n *T) string {
+func numberOr[T int | int64](n *T, otherwise string) string {
 	if n == nil {
-		return tenants
+		return otherwise
 	}
 	return strconv.FormatInt(int64(*n), 10)
 }

@@ -3,10 +3,12 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"freehold/catalog"
 	"freehold/cmd/freehold/app"
@@ -26,7 +28,7 @@ func (e *env) modelCmd() *cobra.Command {
 	remove := e.removeCmd("model", func(ctx context.Context, p *app.Platform, name string) error {
 		return p.Catalog.RemoveModel(ctx, name)
 	})
-	return group("model", "Models that tenants can use", e.modelAdd(), list, remove, e.modelAlias(), e.modelUnalias())
+	return group("model", "Models that tenants can use", e.modelAdd(), e.modelSet(), list, remove, e.modelAlias(), e.modelUnalias())
 }
 
 func (e *env) modelAdd() *cobra.Command {
@@ -42,13 +44,9 @@ func (e *env) modelAdd() *cobra.Command {
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: e.with(func(ctx context.Context, p *app.Platform, args []string) error {
 			m.Name = args[0]
-			m.Fallbacks = nil
-			for _, f := range fallbacks {
-				engine, upstream, _ := strings.Cut(f, "=")
-				if engine == "" {
-					return fmt.Errorf("%w: --fallback is ENGINE or ENGINE=UPSTREAM", errUsage)
-				}
-				m.Fallbacks = append(m.Fallbacks, catalog.Fallback{Engine: engine, Upstream: upstream})
+			var err error
+			if m.Fallbacks, err = parseFallbacks(fallbacks); err != nil {
+				return err
 			}
 			added, err := p.Catalog.AddModel(ctx, m)
 			if err != nil {
@@ -60,18 +58,93 @@ func (e *env) modelAdd() *cobra.Command {
 			return e.showModels(added, []catalog.Model{added})
 		}),
 	}
+	modelFlags(c, &m, &fallbacks)
+	c.Flags().StringVar(&m.Kind, "kind", "chat", "chat or embedding")
+	return c
+}
+
+func modelFlags(c *cobra.Command, m *catalog.Model, fallbacks *[]string) {
 	f := c.Flags()
 	f.StringVar(&m.Engine, "engine", "", "the engine that serves it")
-	f.StringVar(&m.Kind, "kind", "chat", "chat or embedding")
 	f.StringVar(&m.Upstream, "upstream", "", "its name there (default: the same)")
-	f.StringArrayVar(&fallbacks, "fallback", nil, "ENGINE or ENGINE=UPSTREAM that answers when the engine fails; again for the next one")
-	f.StringVar(&m.InputPrice, "input-price", "0", "price of a million prompt tokens")
-	f.StringVar(&m.OutputPrice, "output-price", "0", "price of a million answer tokens")
+	f.StringArrayVar(fallbacks, "fallback", nil, "ENGINE or ENGINE=UPSTREAM that answers when the engine fails; again for the next one")
+	f.StringVar(&m.InputPrice, "input-price", "", "price of a million prompt tokens (default 0)")
+	f.StringVar(&m.OutputPrice, "output-price", "", "price of a million answer tokens (default 0)")
 	f.IntVar(&m.MaxOutputTokens, "max-output-tokens", 0, "the most that it answers with (default 4096)")
 	f.IntVar(&m.TokenOverhead, "token-overhead", 0, "what it adds to each request, in tokens (default 32)")
 	f.IntVar(&m.MessageOverhead, "message-overhead", 0, "what it adds to each message, in tokens (default 16)")
 	f.IntVar(&m.PartTokens, "part-tokens", 0, "the most that an image, a sound or a file counts for, in tokens (default: they are refused)")
+}
+
+func parseFallbacks(list []string) (all []catalog.Fallback, err error) {
+	for _, f := range list {
+		engine, upstream, _ := strings.Cut(f, "=")
+		if engine == "" {
+			return nil, fmt.Errorf("%w: --fallback is ENGINE or ENGINE=UPSTREAM", errUsage)
+		}
+		all = append(all, catalog.Fallback{Engine: engine, Upstream: upstream})
+	}
+	return all, nil
+}
+
+func (e *env) modelSet() *cobra.Command {
+	var (
+		m         catalog.Model
+		fallbacks []string
+		c         *cobra.Command
+	)
+	c = &cobra.Command{
+		Use:   "set NAME",
+		Short: "Change a model's engine, fallbacks, prices or bounds; what isn't named stays",
+		Long: `Change a model's engine, fallbacks, prices or bounds on every node; what isn't named stays.
+Requests that were taken before keep their price. --fallback replaces all of them, and
+--fallback '' takes them away.`,
+		Example: "  freehold model set gpt-4o-mini --input-price 0.12\n  freehold model set llama --fallback ollama=llama3 --fallback openai=gpt-4o-mini",
+		Args:    usageArgs(cobra.ExactArgs(1)),
+		RunE: e.with(func(ctx context.Context, p *app.Platform, args []string) error {
+			var patch catalog.ModelPatch
+			changed := c.Flags().Changed
+			patch.Engine, patch.Upstream = given(changed("engine"), &m.Engine), given(changed("upstream"), &m.Upstream)
+			patch.InputPrice, patch.OutputPrice = given(changed("input-price"), &m.InputPrice), given(changed("output-price"), &m.OutputPrice)
+			patch.MaxOutputTokens, patch.TokenOverhead = given(changed("max-output-tokens"), &m.MaxOutputTokens), given(changed("token-overhead"), &m.TokenOverhead)
+			patch.MessageOverhead, patch.PartTokens = given(changed("message-overhead"), &m.MessageOverhead), given(changed("part-tokens"), &m.PartTokens)
+			if changed("fallback") {
+				list := []catalog.Fallback{}
+				if !slices.Equal(fallbacks, []string{""}) {
+					var err error
+					if list, err = parseFallbacks(fallbacks); err != nil {
+						return err
+					}
+				}
+				patch.Fallbacks = &list
+			}
+			if patch == (catalog.ModelPatch{}) {
+				return fmt.Errorf("%w: say what is to change: freehold model set --help", errUsage)
+			}
+			set, err := p.Catalog.SetModel(ctx, args[0], patch)
+			if err != nil {
+				return named("model", args[0], err)
+			}
+			// What bills follow from stands in the audit.
+			if err := audit(ctx, p, "model.set", catalog.TenantID{}, map[string]any{
+				"name": set.Name, "engine": set.Engine, "input_price": set.InputPrice, "output_price": set.OutputPrice,
+			}); err != nil {
+				return err
+			}
+			return e.showModels(set, []catalog.Model{set})
+		}),
+	}
+	modelFlags(c, &m, &fallbacks)
+	c.Flags().VisitAll(func(f *pflag.Flag) { f.Usage, _, _ = strings.Cut(f.Usage, " (default") })
 	return c
+}
+
+// given is a flag's value when it was named.
+func given[T any](named bool, value *T) *T {
+	if !named {
+		return nil
+	}
+	return value
 }
 
 func (e *env) modelAlias() *cobra.Command {
@@ -106,13 +179,15 @@ func (e *env) modelUnalias() *cobra.Command {
 }
 
 func (e *env) showModels(value any, all []catalog.Model) error {
-	t := table{head: []string{"model", "aliases", "kind", "engine", "upstream", "fallbacks", "input price", "output price", "max output"}}
+	// The engines stand in the order in which they are asked, prices are of a million
+	// tokens: three columns of each would be wider than a terminal.
+	t := table{head: []string{"model", "aliases", "kind", "engines", "price in/out", "max output"}}
 	for _, x := range all {
-		var others []string
+		engines := []string{x.Engine + "=" + x.Upstream}
 		for _, f := range x.Fallbacks {
-			others = append(others, f.Engine+"="+f.Upstream)
+			engines = append(engines, f.Engine+"="+f.Upstream)
 		}
-		t.add(x.Name, dash(x.Aliases), x.Kind, x.Engine, x.Upstream, dash(others), x.InputPrice, x.OutputPrice,
+		t.add(x.Name, dash(x.Aliases), x.Kind, strings.Join(engines, ","), x.InputPrice+"/"+x.OutputPrice,
 			strconv.Itoa(x.MaxOutputTokens))
 	}
 	return e.show(value, t)

@@ -41,7 +41,7 @@ func TestPolicyCommands(t *testing.T) { //nolint:paralleltest // the environment
 	if k.AllowedModels != nil || *k.MonthlyTokenLimit != 50 || k.ConcurrentRequestLimit != nil || k.Name != "ci" {
 		t.Errorf("set %+v", k)
 	}
-	for _, want := range []string{"the tenant's", "50", "ci"} {
+	for _, want := range []string{"all", "50", "ci"} {
 		if out, _ := w.run("", 0, "key", "list", "real-00"); !strings.Contains(out, want) {
 			t.Errorf("list lacks %q:\n%s", want, out)
 		}
@@ -60,14 +60,31 @@ func TestPolicyCommands(t *testing.T) { //nolint:paralleltest // the environment
 	if !slices.Equal(m.Aliases, []string{"gpt-4o-mini"}) {
 		t.Errorf("aliases of %+v", m)
 	}
-	if out, _ := w.run("", 0, "model", "list"); !strings.Contains(out, "gpt-4o-mini") || !strings.Contains(out, "two=b-1,two=b-0") {
+	if out, _ := w.run("", 0, "model", "list"); !strings.Contains(out, "gpt-4o-mini") || !strings.Contains(out, "one=b-1,two=b-1,two=b-0") {
 		t.Errorf("list:\n%s", out)
+	}
+	w.into(&m, "model", "set", "big", "--input-price", "0.15", "--fallback", "")
+	if m.InputPrice != "0.15" || len(m.Fallbacks) != 0 || m.MaxOutputTokens != 100 || m.Upstream != "b-1" {
+		t.Errorf("set %+v", m)
+	}
+	w.run("", 0, "model", "set", "big", "--fallback", "two")
+	// Neither table is wider than a terminal.
+	for _, list := range [][]string{{"model", "list"}, {"key", "list", "real-00"}} {
+		out, _ := w.run("", 0, list...)
+		for line := range strings.Lines(out) {
+			if len(line) > 101 {
+				t.Errorf("%s: %d wide: %s", list[0], len(line)-1, line)
+			}
+		}
 	}
 	for _, bad := range []struct {
 		args   string
 		status int
 		want   string
 	}{
+		{"model set big", 2, "usage: say what is to change: freehold model set --help"},
+		{"model set nope --input-price 1", 1, "model nope: not found"},
+		{"model set big --input-price -1", 2, "invalid: input_price: want a decimal with at most 6 digits after the point"},
 		{"model remove big", 1, "model big: state forbids it: aliases stand for it: gpt-4o-mini"},
 		{"engine remove two", 1, "engine two: state forbids it: models fall back to it"},
 		{"model alias big big", 1, "alias big: already exists"},
@@ -89,7 +106,7 @@ func TestPolicyCommands(t *testing.T) { //nolint:paralleltest // the environment
 	}
 	w.run("", 0, "model", "unalias", "gpt-4o-mini")
 	w.run("", 0, "model", "remove", "big")
-	for action, want := range map[string]int{"config.set": 2, "key.create": 2, "key.set": 1, "model.alias": 1, "model.unalias": 1} {
+	for action, want := range map[string]int{"config.set": 2, "key.create": 2, "key.set": 1, "model.set": 2, "model.alias": 1, "model.unalias": 1} {
 		if n := w.audited(action); n != want {
 			t.Errorf("%s: %d rows of audit, want %d", action, n, want)
 		}

@@ -111,6 +111,7 @@ var table = []row{
 	{is: errMalformed, status: 400, code: "invalid_request", message: "The request could not be read."},
 	{is: errClientGone, status: 499, code: "client_closed_request", message: "The client went away."},
 	{is: ErrShuttingDown, status: 503, code: "shutting_down", message: "This node is stopping.", retry: time.Second},
+	{is: inference.ErrStopped, status: 503, code: "shutting_down", message: "This node is stopping.", retry: time.Second},
 	{is: router.ErrClosed, status: 503, code: "shutting_down", message: "This node is stopping.", retry: time.Second},
 	{is: router.ErrMoving, status: 503, code: "tenant_moving", message: "This tenant is moving to another server.", retry: time.Second},
 	{is: router.ErrUpgrading, status: 503, code: "tenant_upgrading", message: "This tenant's database is being upgraded.", retry: 5 * time.Second},

@@ -17,7 +17,7 @@ type operation struct {
 	status                       int
 	media                        string // of the answer; empty: JSON
 	later                        bool   // it may be answered 202, with the same body
-	streams, public              bool
+	streams, public, once        bool
 }
 
 func (d *Door) document(op operation) { d.ops = append(d.ops, op) }
@@ -112,6 +112,9 @@ func (op operation) parameters() []any {
 	}
 	for _, q := range op.query {
 		list = append(list, parameter("query", q.Name, q.Type, q.Summary, false))
+	}
+	if op.once {
+		list = append(list, parameter("header", "Idempotency-Key", "string", "The same request under the same key, within a day, is done once.", false))
 	}
 	if op.later {
 		list = append(list, parameter("header", "Prefer", "string", "respond-async: don't wait, answer 202.", false))

@@ -80,7 +80,9 @@ func TestRequestID(t *testing.T) {
 	if got := b.do("GET", "/healthz", "", "X-Request-Id", "mine-1").header.Get("X-Request-Id"); got != "mine-1" {
 		t.Errorf("a sane id became %q", got)
 	}
-	for _, insane := range []string{"", "a b", "ä", strings.Repeat("x", 129)} {
+	for _, insane := range []string{
+		"", "a b", "ä", strings.Repeat("x", 129), "ann@example.com", "4111111111111111", "fh_0BuH1bLzVO1h_XpY90UjMn8R8l4KTmo0D5M5h3jmyW4ADVfUWD8EvRcE0iTHDA",
+	} {
 		a := b.do("GET", "/nope", "", "X-Request-Id", insane)
 		if got := a.header.Get("X-Request-Id"); len(got) != 36 {
 			t.Errorf("%q became %q", insane, got)

@@ -19,6 +19,7 @@ type Route[C any] struct {
 	Summary string
 	Query   []Query
 	Timeout time.Duration // 30 s
+	Once    bool          // an Idempotency-Key is honoured
 	Endpoint[C]
 }
 
@@ -186,7 +187,7 @@ func Mount[C any](d *Door, gate Gate[C], routes []Route[C]) {
 			return gate(ctx, r, rt.Scope, func(caller C) (*Reply, error) { return rt.run(ctx, caller, r) })
 		})
 		d.document(operation{
-			method: rt.Method, path: rt.Path, scope: rt.Scope, summary: rt.Summary, query: rt.Query,
+			method: rt.Method, path: rt.Path, scope: rt.Scope, summary: rt.Summary, query: rt.Query, once: rt.Once,
 			in: rt.in, out: rt.out, status: rt.status, media: rt.media, later: rt.later, streams: rt.streams,
 		})
 	}
