@@ -52,7 +52,10 @@ func (e *BadRequest) Unwrap() error { return e.cause }
 type Refusal struct {
 	Err error
 	// ByKey says that it was the key's own limit, not the tenant's.
-	ByKey    bool
+	ByKey bool
+	// Needs are the tokens that the request can't do without: what is sent, bounded
+	// by its bytes, and an answer.
+	Needs    int64
 	Standing Standing
 }
 

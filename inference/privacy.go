@@ -26,7 +26,7 @@ type privacy struct {
 	scanner    *pii.Scanner // nil: detection is off
 	session    *pii.Session // nil: fixed tags, never brought back
 	block      bool
-	json       bool // the answer's text is to be JSON
+	json       bool                       // the answer's text is to be JSON
 	pseudonyms func(name string) []string // nil: a fixed tag
 }
 

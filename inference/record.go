@@ -96,7 +96,7 @@ func (r *record) admit(ctx context.Context, a asked) (tenantdb.Grant, error) {
 	case tenantdb.Claimed:
 		return grant, errClaimed
 	case tenantdb.Spent:
-		return grant, &Refusal{Err: ErrQuota, ByKey: grant.ByKey, Standing: r.call.standing(grant)}
+		return grant, &Refusal{Err: ErrQuota, ByKey: grant.ByKey, Needs: a.least, Standing: r.call.standing(grant)}
 	default:
 		return grant, &Refusal{Err: ErrConcurrency, ByKey: grant.ByKey, Standing: r.call.standing(grant)}
 	}

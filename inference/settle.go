@@ -12,9 +12,11 @@ import (
 // request.
 const (
 	settleTimeout = 30 * time.Second
-	settleTries   = 6
-	settleWait    = 2 * time.Second // at most, between two tries
-	spoolTimeout  = 5 * time.Second
+	// settlePatience is how long the database is waited for before the settlement is
+	// spooled: a plain answer waits as long.
+	settlePatience = 4 * time.Second
+	settleWait     = 2 * time.Second // at most, between two tries
+	spoolTimeout   = 5 * time.Second
 	// withdrawTimeout is shorter: nobody has got anything, and a client waits.
 	withdrawTimeout = 2 * time.Second
 )
@@ -29,7 +31,7 @@ func (r *record) settle(ctx context.Context, e ending) (settled time.Time) {
 	// What was admitted is accounted for, also when its client has left.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	wait := 50 * time.Millisecond
+	wait, began := 50*time.Millisecond, time.Now()
 	for try := 1; ; try++ {
 		mine, err := r.s.write(ctx, r.call, set)
 		if err == nil {
@@ -43,7 +45,7 @@ func (r *record) settle(ctx context.Context, e ending) (settled time.Time) {
 			set.Output, set.Salt = nil, nil // better settled without its text than not at all
 			continue
 		}
-		if try >= settleTries && r.spool(ctx, set, try, err) {
+		if time.Since(began) >= settlePatience && r.spool(ctx, set, try, err) {
 			return time.Time{}
 		}
 		// With the store away too, the database may be back first.
@@ -91,6 +93,8 @@ var errLost = errors.New("inference: the admission's answer was lost")
 func (s *Service) write(ctx context.Context, c Call, set tenantdb.Settlement) (bool, error) {
 	never := func(_, _ tenantdb.Settlement) bool { return false }
 	return s.settles.do(ctx, c.Scope, set, never, func(ctx context.Context, list []tenantdb.Settlement) (settled []bool, err error) {
+		ctx, cancel := context.WithTimeout(ctx, settlePatience)
+		defer cancel()
 		err = c.Tenant.Borrow(ctx, tenantdb.Settle, func(ctx context.Context, db *tenantdb.DB) error {
 			settled, err = db.SettleAll(ctx, list)
 			return err
@@ -104,7 +108,10 @@ func (r *record) spool(ctx context.Context, set tenantdb.Settlement, tries int, 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), spoolTimeout)
 	defer cancel()
 	err := r.s.cfg.Spool(ctx, r.call.Scope, set)
-	attrs := append(r.ids(), "tries", tries, "database_unavailable", errors.Is(cause, tenantdb.ErrUnavailable))
+	attrs := append(r.ids(), "tries", tries)
+	if cause != nil {
+		attrs = append(attrs, "cause", cause) // of router or tenantdb: names no host and no content
+	}
 	if err != nil {
 		// Nothing is billed then, and the month's limit takes what was granted.
 		r.s.cfg.Logger.ErrorContext(ctx, "prediction could be neither settled nor spooled", append(attrs, "spool_err", err)...)

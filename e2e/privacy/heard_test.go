@@ -84,13 +84,14 @@ func restored(what, text string, mine []planted) error {
 	return nil
 }
 
-// calledWith checks a tool call's arguments: they are JSON, also inside.
-func calledWith(what, arguments string, mine []planted) error {
+// restoredJSON checks a tool call's arguments, or a text that was to be JSON: it is,
+// also inside.
+func restoredJSON(what, text string, mine []planted) error {
 	var doc struct {
 		List   []string
 		Nested string
 	}
-	if err := json.Unmarshal([]byte(arguments), &doc); err != nil {
+	if err := json.Unmarshal([]byte(text), &doc); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	var nested []string

@@ -76,6 +76,22 @@ type asked struct {
 	n      int
 	pieces int      // bytes of text in a chunk, of long texts more
 	texts  []string // of the request
+	json   bool     // the answer is to be JSON
+}
+
+// all is an answer that has all texts of the request.
+func (a asked) all() map[string]any {
+	if a.json {
+		return map[string]any{"content": a.document()}
+	}
+	return map[string]any{"content": strings.Join(a.texts, "\n")}
+}
+
+// document has the texts as a document, and as a document in a string.
+func (a asked) document() string {
+	inner, _ := json.Marshal(a.texts)
+	text, _ := json.Marshal(map[string]any{"list": a.texts, "nested": string(inner)})
+	return string(text)
 }
 
 func (u *upstream) serve(w http.ResponseWriter, r *http.Request) {
@@ -91,11 +107,12 @@ func (u *upstream) serve(w http.ResponseWriter, r *http.Request) {
 		Stream bool
 		N      int
 		Input  []string
+		Format struct{ Type string } `json:"response_format"`
 	}
 	_ = json.Unmarshal(body, &req)
 	var doc any
 	_ = json.Unmarshal(body, &doc)
-	a.stream, a.n, a.texts = req.Stream, max(1, req.N), textsOf(doc)
+	a.stream, a.n, a.texts, a.json = req.Stream, max(1, req.N), textsOf(doc), req.Format.Type == "json_schema"
 	behaviour, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	if strings.HasSuffix(path, "embeddings") && behaviour == "echo" {
 		a.embed(len(req.Input))
@@ -115,7 +132,7 @@ func (u *upstream) serve(w http.ResponseWriter, r *http.Request) {
 		case <-u.gate:
 		case <-r.Context().Done():
 		}
-		a.answer(map[string]any{"content": strings.Join(a.texts, "\n")}, "stop")
+		a.answer(a.all(), "stop")
 	case "refuse":
 		a.fail(http.StatusBadRequest, map[string]any{"message": quote, "param": bare(quote), "code": nil, "type": "invalid_request_error"})
 	case "fail":
@@ -129,7 +146,7 @@ func (u *upstream) serve(w http.ResponseWriter, r *http.Request) {
 	case "hang":
 		<-r.Context().Done()
 	case "cut":
-		a.chunk(map[string]any{"content": strings.Join(a.texts, "\n")}, nil)
+		a.chunk(a.all(), nil)
 		panic(http.ErrAbortHandler)
 	case "garbage":
 		conn, _, err := http.NewResponseController(w).Hijack()
@@ -141,7 +158,7 @@ func (u *upstream) serve(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", "http://%zz/"+bare(quote))
 		w.WriteHeader(http.StatusFound)
 	default:
-		a.answer(map[string]any{"content": strings.Join(a.texts, "\n")}, "stop")
+		a.answer(a.all(), "stop")
 	}
 }
 
@@ -188,13 +205,11 @@ func lastWord(texts []string) string {
 	return words[len(words)-1]
 }
 
-// toolCalls are a function's call, whose arguments have the texts as a document
-// and as a document in a string, and a custom tool's.
+// toolCalls are a function's call, whose arguments are the document, and a custom
+// tool's.
 func (a asked) toolCalls() []map[string]any {
-	inner, _ := json.Marshal(a.texts)
-	arguments, _ := json.Marshal(map[string]any{"list": a.texts, "nested": string(inner)})
 	return []map[string]any{
-		{"index": 0, "id": "call_1", "type": "function", "function": map[string]any{"name": "again", "arguments": string(arguments)}},
+		{"index": 0, "id": "call_1", "type": "function", "function": map[string]any{"name": "again", "arguments": a.document()}},
 		{"index": 1, "id": "call_2", "type": "custom", "custom": map[string]any{"name": "say", "input": strings.Join(a.texts, "\n")}},
 	}
 }

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -51,7 +52,7 @@ func describeRefusal(e *inference.Refusal, err error) *Error {
 	out := &Error{Status: http.StatusTooManyRequests, Header: RateHeader(e.Standing), Err: err}
 	if errors.Is(e, inference.ErrQuota) {
 		out.Code, out.Type = "insufficient_quota", "insufficient_quota"
-		out.Message = who + " has too few tokens left this month for the request."
+		out.Message = fmt.Sprintf("%s has %d tokens left this month, and the request may need %d.", who, e.Standing.TokensLeft, e.Needs)
 		return out
 	}
 	out.Code, out.Type, out.RetryAfter = "rate_limit_exceeded", "requests", slotRetry
