@@ -49,9 +49,11 @@ type Settlement struct {
 	Answer []byte `json:"answer,omitempty"`
 }
 
-// What follows is gated by the reservations, which go last: of two settlements of
-// one request the second, which waited for the counters, finds nothing to do.
-//
+// Of two settlements of one request the second waits here, and finds nothing to do:
+// what follows is gated by the reservations, which go last.
+const lockReservations = `
+select r.id from freehold.reservations r where r.id = any($1) order by r.id for update`
+
 // The bounds of the ids prune partitions, which an array doesn't.
 const endPredictions = `
 update freehold.predictions p
@@ -123,13 +125,16 @@ func (db *DB) SettleAll(ctx context.Context, list []Settlement) ([]bool, error) 
 	in := settlementsOf(list)
 	first, last := bounds(in.ids)
 	b := new(pgx.Batch)
-	b.Queue(lockCounters, in.keys)
+	b.Queue(lockReservations, in.ids)
 	b.Queue(endPredictions, in.ids, in.states, in.codes, in.outputs, in.salts, in.hashes, in.prompt, in.completion,
 		first, last)
 	b.Queue(insertLedger, in.ids, in.requests, in.kinds, in.models, in.states, in.prompt, in.completion,
 		in.inputPrices, in.outputPrices, in.costs, in.at)
 	b.Queue(insertAudit, in.ids, in.requests, in.details, in.hashes)
-	if in.keyed {
+	// All of a tenant's requests meet at its counters: they are held no longer than
+	// for the commit.
+	b.Queue(lockCounters, in.keys)
+	if in.keyed { // in the order in which an admission takes them
 		b.Queue(keepAnswers, in.ids, in.replay, in.answers)
 		b.Queue(freeClaims, in.ids, in.replay)
 	}

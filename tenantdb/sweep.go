@@ -24,6 +24,11 @@ with dead as (
 )
 select count(*)::int from dead`
 
+// In the order in which a settlement takes them, should one be alive after all.
+const lockDead = `
+select r.id from freehold.reservations r
+ where r.node <> all($1) and r.created_at < now() - $2::interval order by r.id for update`
+
 const lockAllCounters = `
 select c.api_key from freehold.tenant_counters c order by c.api_key for no key update`
 
@@ -99,6 +104,7 @@ func (db *DB) dead(ctx context.Context, sql string, live []uuid.UUID, grace time
 		live = []uuid.UUID{}
 	}
 	b := new(pgx.Batch)
+	b.Queue(lockDead, live, grace)
 	b.Queue(lockAllCounters)
 	b.Queue(sql, live, grace).QueryRow(func(row pgx.Row) error { return row.Scan(&n) })
 	return n, db.send(ctx, b)
