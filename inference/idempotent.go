@@ -8,8 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	"freehold/inference/engine"
 	"freehold/tenantdb"
 )
 
@@ -131,4 +134,43 @@ func decode[T any](plain json.RawMessage) (*T, error) {
 		return nil, errors.New("read kept answer: not as it was written")
 	}
 	return &v, nil
+}
+
+// merged is a stream with the text that came in a row put together: what is given
+// again needs no pieces, and each of them costs a few hundred bytes.
+func merged(chunks []*engine.ChatChunk) []*engine.ChatChunk {
+	var out []*engine.ChatChunk
+	var text strings.Builder // of the chunk that is being put together
+	end := func() {
+		if text.Len() > 0 {
+			out[len(out)-1].Choices[0].Delta = engine.TextDelta("", text.String())
+			text.Reset()
+		}
+	}
+	for _, c := range chunks {
+		s, ok := plainText(c)
+		if ok && text.Len() > 0 && out[len(out)-1].Choices[0].Index == c.Choices[0].Index {
+			text.WriteString(s)
+			continue
+		}
+		end()
+		kept := *c
+		if ok {
+			kept.Choices = slices.Clone(c.Choices)
+			text.WriteString(s)
+		}
+		out = append(out, &kept)
+	}
+	end()
+	return out
+}
+
+// plainText is the text of a chunk that is nothing else.
+func plainText(c *engine.ChatChunk) (string, bool) {
+	if len(c.Choices) != 1 || c.Choices[0].FinishReason != nil || c.Choices[0].Logprobs != nil {
+		return "", false
+	}
+	delta, _ := obj(c.Choices[0].Delta)
+	s, ok := str(delta["content"])
+	return s, ok && s != "" && len(delta) == 1
 }

@@ -206,7 +206,7 @@ func TestIdempotencyKey_clientGone(t *testing.T) {
 	working, end := make(chan struct{}, 2), make(chan struct{})
 	b.engine.stream = func(ctx context.Context, _ *engine.ChatRequest, emit func(*engine.ChatChunk) error) error {
 		working <- struct{}{}
-		if err := emit(delta(0, `{"role":"assistant","content":"Hel"}`)); err != nil {
+		if err := errors.Join(emit(delta(0, `{"role":"assistant"}`)), emit(delta(0, `{"content":"H"}`)), emit(delta(0, `{"content":"el"}`))); err != nil {
 			return err
 		}
 		select {
@@ -257,7 +257,8 @@ func TestIdempotencyKey_clientGone(t *testing.T) {
 		t.Fatal(got.err)
 	}
 	p := b.wantEnd("succeeded", "", 3, 2)
-	if len(got.chunks) != 3 || !strings.Contains(got.chunks[1], `"lo"`) || !strings.Contains(got.chunks[2], `"completion_tokens":2`) ||
+	if len(got.chunks) != 4 || !strings.Contains(got.chunks[1], `"Hel"`) || !strings.Contains(got.chunks[2], `"lo"`) ||
+		!strings.Contains(got.chunks[3], `"completion_tokens":2`) ||
 		!strings.Contains(got.chunks[0], strings.TrimPrefix(p.ID, "pred_")) || !strings.Contains(got.chunks[0], `"usage":null`) {
 		t.Errorf("the retry got %s", got.chunks)
 	}

@@ -81,7 +81,7 @@ func (st *Stream) Run(ctx context.Context, emit func(*engine.ChatChunk) error) e
 	end.usage.CompletionTokens = max(end.usage.CompletionTokens, out.pieces(end.counted))
 	end.output = r.log(lasting, out.heard.choices(), out.usage != nil)
 	if out.size <= maxAnswer {
-		end.answer = out.said
+		end.answer = merged(out.said)
 	}
 	end, err = outcome(lasting, end)
 	r.settle(lasting, end)
