@@ -99,7 +99,7 @@ func (s *server) ownerURL(database string) string {
 
 func (s *server) buildCatalog(ctx context.Context) error {
 	name := pgx.Identifier{s.catalog.name}.Sanitize()
-	if _, err := s.admin.Exec(ctx, "create database "+name); err != nil {
+	if err := s.createClosed(ctx, name, "create database "+name); err != nil {
 		return err
 	}
 	return s.seal(ctx, &s.catalog, s.adminURL(s.catalog.name), migrations.Catalog())
@@ -107,10 +107,20 @@ func (s *server) buildCatalog(ctx context.Context) error {
 
 func (s *server) buildTenant(ctx context.Context) error {
 	name := pgx.Identifier{s.tenant.name}.Sanitize()
-	if _, err := s.admin.Exec(ctx, "create database "+name+" owner "+migrations.RoleOwner); err != nil {
+	if err := s.createClosed(ctx, name, "create database "+name+" owner "+migrations.RoleOwner); err != nil {
 		return err
 	}
 	return s.seal(ctx, &s.tenant, s.ownerURL(s.tenant.name), migrations.Tenant())
+}
+
+// createClosed makes a database that no stranger can connect to: tests beside this
+// one look for databases that are open to everybody.
+func (s *server) createClosed(ctx context.Context, name, statement string) error {
+	if _, err := s.admin.Exec(ctx, statement); err != nil {
+		return err
+	}
+	_, err := s.admin.Exec(ctx, "revoke all on database "+name+" from public")
+	return err
 }
 
 // seal migrates a template and closes it: a session in it would stop clones.
