@@ -160,3 +160,30 @@ func TestSettle_storeAwayToo(t *testing.T) {
 		t.Errorf("spooled %d times", tried)
 	}
 }
+
+// hanging is a database that takes no settlement and refuses none.
+type hanging struct{ *lender }
+
+func (h hanging) Borrow(ctx context.Context, class tenantdb.Class, fn func(context.Context, *tenantdb.DB) error) error {
+	if class != tenantdb.Settle {
+		return h.lender.Borrow(ctx, class, fn)
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A settlement that hangs while the node stops is spooled before its end.
+func TestSettle_stop(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.hears("hello")
+	b.call.Tenant = hanging{b.lender}
+	time.AfterFunc(50*time.Millisecond, b.Stop)
+	began := time.Now()
+	if _, err := b.Chat(t.Context(), b.call, b.hi()); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); len(b.spooled) != 1 || took > 2*time.Second {
+		t.Errorf("%d spooled after %s", len(b.spooled), took)
+	}
+}

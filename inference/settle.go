@@ -16,7 +16,10 @@ const (
 	// spooled: a plain answer waits as long.
 	settlePatience = 4 * time.Second
 	settleWait     = 2 * time.Second // at most, between two tries
-	spoolTimeout   = 5 * time.Second
+	// lastTry is how long a try may take once the service stops: the spool comes
+	// after it, and the process's end after that.
+	lastTry      = 500 * time.Millisecond
+	spoolTimeout = 5 * time.Second
 	// withdrawTimeout is shorter: nobody has got anything, and a client waits.
 	withdrawTimeout = 2 * time.Second
 )
@@ -95,12 +98,24 @@ func (s *Service) write(ctx context.Context, c Call, set tenantdb.Settlement) (b
 	return s.settles.do(ctx, c.Scope, set, never, func(ctx context.Context, list []tenantdb.Settlement) (settled []bool, err error) {
 		ctx, cancel := context.WithTimeout(ctx, settlePatience)
 		defer cancel()
+		defer context.AfterFunc(s.life, func() { hurry(ctx, cancel) })()
 		err = c.Tenant.Borrow(ctx, tenantdb.Settle, func(ctx context.Context, db *tenantdb.DB) error {
 			settled, err = db.SettleAll(ctx, list)
 			return err
 		})
 		return settled, err
 	})
+}
+
+// hurry ends a try that takes longer than the last may.
+func hurry(ctx context.Context, cancel context.CancelFunc) {
+	t := time.NewTimer(lastTry)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		cancel()
+	case <-ctx.Done():
+	}
 }
 
 // spool keeps a settlement for later, and reports whether it could.
