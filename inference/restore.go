@@ -10,7 +10,7 @@ import (
 )
 
 // restorer brings personal data back into a stream's chunks. Of each text that
-// comes in pieces it holds back what may be the begin of a placeholder, and no
+// comes in pieces it holds back what may be a placeholder's first part, and no
 // more; what is held goes out before the chunk that ends its choice.
 type restorer struct {
 	session *pii.Session

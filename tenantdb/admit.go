@@ -55,7 +55,7 @@ const (
 type Grant struct {
 	Outcome Outcome
 	// Granted tokens, between Least and Most.
-	Granted int64 `db:"granted"`
+	Granted int64
 	// What is left after it, the least of tenant and key.
 	TokensLeft int64
 	SlotsLeft  int

@@ -37,6 +37,7 @@ func beNode(upstream string) error {
 	if err != nil {
 		return err
 	}
+	// The root of this process, which ends with its standard input.
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	go func() {
