@@ -201,13 +201,23 @@ func (o *operator) rotateOne(i int) {
 	defer cancel()
 	began := now()
 	password := rand.Text()
-	err := asSuper(ctx, o.superURL, func(conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, "alter role "+pgx.Identifier{o.ids[i].DatabaseName()}.Sanitize()+" password '"+password+"'")
-		return err
-	})
-	if err != nil {
+	// The change of the password must outlast a crash, and an answer that a crash
+	// took doesn't tell whether it was made: it is made again until one tells so.
+	change := "set synchronous_commit = on; alter role " + pgx.Identifier{o.ids[i].DatabaseName()}.Sanitize() + " password '" + password + "'"
+	for {
+		err := asSuper(ctx, o.superURL, func(conn *pgx.Conn) error {
+			_, err := conn.Exec(ctx, change)
+			return err
+		})
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			o.wrong(left, "rotate: %v", err)
+			return
+		}
 		o.doubt(began, left, "rotate: %v", err)
-		return
+		rest(ctx, 20*time.Millisecond)
 	}
 	if err := o.reseal(ctx, o.ids[i], password); err != nil {
 		o.wrong(left, "rotate: %v", err)
