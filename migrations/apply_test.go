@@ -111,8 +111,9 @@ func TestMissingNumberIsAnError(t *testing.T) {
 	cfg := emptyDatabase(t)
 	apply(t, cfg, small(map[string]string{"00001_a.sql": "select 1;", "00003_c.sql": "select 3;"}))
 	late := small(map[string]string{"00001_a.sql": "select 1;", "00002_b.sql": "select 2;", "00003_c.sql": "select 3;"})
-	if result, err := migrations.Apply(t.Context(), cfg, late); err == nil {
-		t.Errorf("a migration slipped in below the database's version: %+v", result)
+	result, err := migrations.Apply(t.Context(), cfg, late)
+	if !errors.Is(err, migrations.ErrMissing) || !strings.Contains(err.Error(), "00002_b.sql") || result.From != 3 {
+		t.Errorf("a migration slipped in below the database's version: %+v, %v", result, err)
 	}
 }
 

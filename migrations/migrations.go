@@ -8,6 +8,7 @@
 package migrations
 
 import (
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -30,6 +31,8 @@ type Set struct {
 	Name  string
 	FS    fs.FS  // numbered .sql files at its root
 	Table string // of versions, with its schema; Apply makes both
+
+	optional bool // it may have no files
 }
 
 // Catalog is the schema of the catalog database.
@@ -58,25 +61,46 @@ func (s Set) With(extra fs.FS) Set {
 	return s
 }
 
-// Latest is the highest version in the set. A set without migrations is an
-// error.
+// Latest is the highest version in the set. A set without migrations is an error,
+// but for the product's, which then has version 0.
 func (s Set) Latest() (int64, error) {
+	all, err := s.list()
+	if err != nil || len(all) == 0 {
+		return 0, err
+	}
+	return all[len(all)-1].version, nil
+}
+
+// numbered is the name of a migration's file and the number in it.
+type numbered struct {
+	version int64
+	name    string
+}
+
+// list names the set's migrations, in order. It reads none of them.
+func (s Set) list() ([]numbered, error) {
 	files, err := fs.Glob(s.FS, "*.sql")
 	if err != nil {
-		return 0, fmt.Errorf("list %s migrations: %w", s.Name, err)
+		return nil, fmt.Errorf("list %s migrations: %w", s.Name, err)
 	}
-	var latest int64
+	if len(files) == 0 && !s.optional {
+		return nil, fmt.Errorf("list %s migrations: there are none", s.Name)
+	}
+	all := make([]numbered, 0, len(files))
 	for _, file := range files {
 		version, err := goose.NumericComponent(file)
 		if err != nil {
-			return 0, fmt.Errorf("number of %s migration %s: %w", s.Name, file, err)
+			return nil, fmt.Errorf("number of %s migration %s: %w", s.Name, file, err)
 		}
-		latest = max(latest, version)
+		all = append(all, numbered{version, file})
 	}
-	if latest == 0 {
-		return 0, fmt.Errorf("list %s migrations: there are none", s.Name)
+	slices.SortFunc(all, func(a, b numbered) int { return cmp.Compare(a.version, b.version) })
+	for i := 1; i < len(all); i++ {
+		if all[i].version == all[i-1].version {
+			return nil, fmt.Errorf("%s migrations %s and %s have one number", s.Name, all[i-1].name, all[i].name)
+		}
 	}
-	return latest, nil
+	return all, nil
 }
 
 // overlay is a stack of file systems, the uppermost first. Its folders are

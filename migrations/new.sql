@@ -1,0 +1,50 @@
+-- What this migration is for, in a sentence.
+--
+-- It runs in each tenant's database as freehold_owner. Keep to schemas of your own:
+-- freehold is taken, product holds the versions, public is closed. Tenants' sessions are
+-- members of freehold_tenant, who can use what is granted to it and nothing else.
+--
+-- The release before this one still runs while it is rolled out, so add first, and take
+-- away in a later migration. That one names here the version since which nobody uses what
+-- it takes away, and isn't begun before every tenant is there:
+--   -- freehold:contracts 4
+-- A finding of `freehold migrate lint` is silenced by a comment above the statement:
+--   -- freehold:allow RULE reason
+--
+-- A file that has been rolled out is never edited: write the next one.
+
+-- +goose Up
+-- All statements are one transaction, and each waits for a lock no longer than the
+-- rollout's --lock-timeout, since whoever comes after it waits as well. It is tried again.
+--
+--   create schema shop;
+--   grant usage on schema shop to freehold_tenant;
+--
+--   create table shop.orders (
+--       id         uuid primary key,
+--       created_at timestamptz not null default now()
+--   );
+--   grant select, insert, update, delete on shop.orders to freehold_tenant;
+--
+-- A column with a constant default doesn't rewrite its table:
+--
+--   alter table shop.orders add column note text not null default '';
+--
+-- An index on a table that is in use has a file of its own, which runs without a
+-- transaction: put the line "NO TRANSACTION" at its top, written as "Up" is above. A try
+-- that breaks off leaves the index there, invalid, so the next one drops it first; the file
+-- is done only when the index is valid. It waits for others' transactions and stops nobody,
+-- so it may wait for long.
+--
+--   set lock_timeout = '10min';
+--   drop index concurrently if exists shop.orders_created;
+--   create index concurrently orders_created on shop.orders (created_at);
+--
+-- A function or a DO block, which has semicolons inside, stands between the lines
+-- "StatementBegin" and "StatementEnd", written the same way.
+
+-- +goose Down
+-- Takes it back, for `freehold migrate down`; without statements it can't be.
+--
+--   drop table shop.orders;
+--   drop schema shop;
