@@ -1,0 +1,6 @@
+-- +goose Up
+create schema other;
+drop schema shop, other;
+
+-- +goose Down
+select 1;

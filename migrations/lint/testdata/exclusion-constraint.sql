@@ -1,0 +1,5 @@
+-- +goose Up
+alter table shop.rooms add constraint once exclude using gist (room with =, at with &&);
+
+-- +goose Down
+select 1;

@@ -1,0 +1,7 @@
+-- +goose Up
+create extension if not exists citext;
+alter extension citext update;
+drop extension hstore;
+
+-- +goose Down
+select 1;

@@ -1,0 +1,5 @@
+-- +goose Up
+lock table shop.orders in share mode;
+
+-- +goose Down
+select 1;

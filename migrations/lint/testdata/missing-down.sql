@@ -1,0 +1,5 @@
+-- +goose Up
+create table shop.a (id int);
+
+-- +goose Down
+-- nothing

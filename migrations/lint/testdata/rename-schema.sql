@@ -1,0 +1,5 @@
+-- +goose Up
+alter schema shop rename to store;
+
+-- +goose Down
+select 1;
