@@ -15,6 +15,7 @@ type Adoption struct {
 	Slug, Name, Email, Plan string
 	Fence                   int64 // of its identity row: the tenant's epochs begin above it
 	SchemaVersion           int64
+	ProductVersion          int64
 }
 
 // Who has a key, or an operation, is no adoption that was left half done.
@@ -30,8 +31,8 @@ select t.slug, t.state,
 
 	insertAdopted = `
 insert into tenants (id, slug, name, email, plan, region, state, server_id, database, role, secret, secret_key_id,
-                     epoch, schema_version)
-values ($1, $2, $3, $4, $5, $6, 'provisioning', $7, $8, $8, $9, $10, 0, $11)`
+                     epoch, schema_version, product_version)
+values ($1, $2, $3, $4, $5, $6, 'provisioning', $7, $8, $8, $9, $10, 0, $11, $12)`
 )
 
 // AdoptTenant registers a database as a tenant that is being made: row, default
@@ -72,7 +73,7 @@ func (c *Catalog) AdoptTenant(ctx context.Context, a Adoption) (t Tenant, err er
 			return err
 		}
 		_, err := tx.Exec(ctx, insertAdopted, a.ID, a.Slug, a.Name, a.Email, a.Plan, region, server, a.ID.DatabaseName(),
-			sealed, keyID, a.SchemaVersion)
+			sealed, keyID, a.SchemaVersion, a.ProductVersion)
 		if err != nil {
 			return err
 		}

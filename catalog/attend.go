@@ -16,13 +16,15 @@ const (
 )
 
 // Attend says, each second until ctx ends, that a process works here that serves
-// nobody, and which master keys it has: RotateKeyset waits for it as for a node.
+// nobody, which master keys it has (RotateKeyset waits for it as for a node), and
+// which versions of the tenants' schema it knows; 0: it doesn't say.
 // What can't be said now is said later, and logged once.
-func (c *Catalog) Attend(ctx context.Context, name, version string) {
+func (c *Catalog) Attend(ctx context.Context, name, version string, schemaMin, schemaMax int64) {
 	id := uuid.Must(uuid.NewV7())
 	for heard := true; ; {
 		err := bounded(ctx, func(ctx context.Context) error {
-			_, err := c.writer.Exec(ctx, upsertNode, id, name, version, 0, int64(bornWorker), nil, c.keyset.KeyIDs())
+			_, err := c.writer.Exec(ctx, upsertNode, id, name, version, 0, int64(bornWorker), nil, c.keyset.KeyIDs(),
+				schemaMin, schemaMax)
 			return wrap("write heartbeat", err)
 		})
 		if err != nil && heard && ctx.Err() == nil {

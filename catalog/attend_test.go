@@ -22,7 +22,7 @@ func TestAttend(t *testing.T) {
 	var working sync.WaitGroup
 	defer working.Wait()
 	defer cancel()
-	working.Go(func() { elsewhere.Attend(ctx, "worker there", "v") })
+	working.Go(func() { elsewhere.Attend(ctx, "worker there", "v", 4, 6) })
 	admin := r.admin()
 	for deadline := time.Now().Add(5 * time.Second); r.number(admin, `select count(*) from nodes`) == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -22,6 +22,8 @@ type Identity struct {
 	Epoch  int64
 	Config TenantConfig
 	Limits KeyLimits // the key's own
+	// As in the tenant's Route.
+	SchemaVersion, SchemaNeeds int64
 	// Expires is when the key ends; zero: never.
 	Expires time.Time
 }
@@ -69,7 +71,7 @@ func (k *keyRecord) admit(token string, now time.Time) (Identity, error) {
 const (
 	lookUpKey = `select tenant, hash from auth_key($1)`
 
-	selectTruth = `select slug, state, epoch from tenants where id = $1`
+	selectTruth = `select slug, state, epoch, schema_version, schema_needs from tenants where id = $1`
 
 	selectKey = `
 select k.scopes, k.expires_at, k.revoked_at is not null,
@@ -98,7 +100,8 @@ func (c *Catalog) loadKey(ctx context.Context, id string) (*keyRecord, error) {
 	if err := who.Tenant.ScanUUID(tenant); err != nil {
 		return nil, err
 	}
-	err := c.writer.QueryRow(ctx, selectTruth, who.Tenant).Scan(&who.Slug, &who.State, &who.Epoch)
+	err := c.writer.QueryRow(ctx, selectTruth, who.Tenant).Scan(&who.Slug, &who.State, &who.Epoch,
+		&who.SchemaVersion, &who.SchemaNeeds)
 	if err != nil {
 		return nil, wrap("look key up", err)
 	}

@@ -17,6 +17,10 @@ type CacheConfig struct {
 	StaleServe        time.Duration // 60 s
 	Logger            *slog.Logger
 
+	// SchemaMin and SchemaMax are the versions of the tenants' schema that this node
+	// serves, as it is listed; 0: it doesn't say.
+	SchemaMin, SchemaMax int64
+
 	MaxKeys   int // keys known at once; 20 000
 	MaxRoutes int // routes known at once; 20 000
 

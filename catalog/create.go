@@ -30,13 +30,15 @@ type Creation struct {
 type Onboarding struct {
 	Taker
 	Steps  []string // the first is done when CreateTenant returns: row, configuration, key
-	Latest int64    // schema version of the first tenant; others get the fleet's floor
+	Latest int64    // schema version of the first tenant; others get the fleet's floors
 }
 
-// Target is the schema version that a new tenant begins at, as an operation's args
-// have it.
+// Target is the versions that a new tenant begins at, as an operation's args have
+// them. Those of an older release say nothing of the product: the tenant is brought
+// to it before it becomes active.
 type Target struct {
-	Schema int64 `json:"schema"`
+	Schema  int64 `json:"schema"`
+	Product int64 `json:"product,omitempty"`
 }
 
 // CreateTenant places a tenant, and either claims a ready database for it, in this
@@ -100,12 +102,13 @@ func (c *Catalog) createTenant(ctx context.Context, tx pgx.Tx, spec TenantSpec, 
 	if err != nil {
 		return Creation{}, err
 	}
-	version := orDefault(at.floor, o.Latest)
-	if version > o.Latest {
+	versions := at.floors
+	versions.Freehold = orDefault(versions.Freehold, o.Latest)
+	if versions.Freehold > o.Latest {
 		return Creation{}, fmt.Errorf("create tenant: the fleet is at schema %d, this binary's latest is %d: %w",
-			version, o.Latest, ErrConflict)
+			versions.Freehold, o.Latest, ErrConflict)
 	}
-	id, claimed, err := c.settle(ctx, tx, at, version)
+	id, claimed, err := c.settle(ctx, tx, at, versions)
 	if err != nil {
 		return Creation{}, err
 	}
@@ -122,7 +125,7 @@ func (c *Catalog) createTenant(ctx context.Context, tx pgx.Tx, spec TenantSpec, 
 			return Creation{}, err
 		}
 		batch = pgx.Batch{}
-		if made.Operation, err = beginOnboarding(ctx, tx, id, spec, o, version); err != nil {
+		if made.Operation, err = beginOnboarding(ctx, tx, id, spec, o, versions); err != nil {
 			return Creation{}, err
 		}
 	}
@@ -131,10 +134,10 @@ func (c *Catalog) createTenant(ctx context.Context, tx pgx.Tx, spec TenantSpec, 
 
 // settle finds the tenant its place: a ready database of the best server that has
 // one, claimed, or else room on the best server, where it is registered.
-func (c *Catalog) settle(ctx context.Context, tx pgx.Tx, at *places, version int64) (id TenantID, claimed bool, err error) {
+func (c *Catalog) settle(ctx context.Context, tx pgx.Tx, at *places, versions Versions) (id TenantID, claimed bool, err error) {
 	for _, s := range at.candidates {
 		if s.ReadyNow > 0 {
-			id, claimed, err = claimReady(ctx, tx, at.spec, placement{s.ID, s.Name, s.Region}, version)
+			id, claimed, err = claimReady(ctx, tx, at.spec, placement{s.ID, s.Name, s.Region}, versions)
 			if err != nil || claimed {
 				return id, claimed, err
 			}
@@ -238,9 +241,10 @@ func resumeCreation(ctx context.Context, tx pgx.Tx, spec TenantSpec, by Onboardi
 	o, err := readOperation(ctx, tx, selectOnboarding, id)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows): // of a release that had no operations
-		var version int64
-		if err = tx.QueryRow(ctx, selectFloor).Scan(&version); err == nil {
-			made.Operation, err = beginOnboarding(ctx, tx, id, spec, by, orDefault(version, by.Latest))
+		var floors Versions
+		if err = tx.QueryRow(ctx, selectFloors).Scan(&floors.Freehold, &floors.Product); err == nil {
+			floors.Freehold = orDefault(floors.Freehold, by.Latest)
+			made.Operation, err = beginOnboarding(ctx, tx, id, spec, by, floors)
 		}
 	case err != nil:
 	case o.State == OperationDone || o.State == OperationCancelled:
@@ -284,9 +288,9 @@ const recordFirstStep = `
 update operation_steps set state = 'done', started_at = now(), ended_at = clock_timestamp() where operation = $1 and n = 1`
 
 // beginOnboarding writes the operation, in its creator's hands.
-func beginOnboarding(ctx context.Context, tx pgx.Tx, id TenantID, spec TenantSpec, by Onboarding, version int64) (Operation, error) {
+func beginOnboarding(ctx context.Context, tx pgx.Tx, id TenantID, spec TenantSpec, by Onboarding, versions Versions) (Operation, error) {
 	o, err := beginOperation(ctx, tx, OperationSpec{
-		Kind: KindOnboard, Tenant: id, Actor: spec.Actor, Args: Target{version}, Steps: by.Steps,
+		Kind: KindOnboard, Tenant: id, Actor: spec.Actor, Args: Target{versions.Freehold, versions.Product}, Steps: by.Steps,
 	})
 	if err != nil {
 		return o, err

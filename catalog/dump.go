@@ -38,6 +38,10 @@ var dumped = []struct {
 	{name: "catalog_seal", single: true},
 	{name: "servers"},
 	{name: "tenants"},
+	{name: "migration_files"},
+	{name: "rollouts"},
+	{name: "rollout_waves"},
+	{name: "rollout_targets"},
 	{name: "api_keys"},
 	{name: "tenant_config"},
 	{name: "engines"},
@@ -61,6 +65,7 @@ var dumped = []struct {
 // tenant, so none is.
 var undumped = []string{
 	"nodes", "budget_shares", "drained", "findings", "chores", "ready_databases", "freehold_version",
+	"rollout_health", "tenant_schemas", "schema_references",
 }
 
 // Snapshot is the catalog as of one moment. Close it soon: while it is open,

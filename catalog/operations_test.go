@@ -302,7 +302,7 @@ func TestClaim_only_what_fits(t *testing.T) {
 	b := setup(t)
 	ctx := t.Context()
 	acme := b.tenant("acme")
-	b.ok(b.cat.SetSchemaVersion(ctx, acme.ID, 1))
+	b.ok(b.cat.SetVersions(ctx, acme.ID, catalog.Versions{Freehold: 1}, -1))
 	r, _, err := b.cat.AddReady(ctx, "pg-1", 1)
 	b.ok(err)
 	r.SchemaVersion = 2

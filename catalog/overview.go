@@ -21,13 +21,19 @@ type Overview struct {
 	Nodes    []NodeState
 	Failed   []OperationGroup
 	Overdue  []OperationGroup
-	Below    []SchemaGap
+	Below    []SchemaGap // of Freehold's stream
 	Findings []FindingGroup
 	Mail     StuckMails
 	Visits   []VisitTrouble
 	// Backup is the age of the newest backup of the catalog; nil without any.
 	Backup *time.Duration
 	Chores []ChoreState
+	// Rollouts are the open ones, the oldest first.
+	Rollouts []RolloutTrouble
+	// ProductTarget is what the product's tables should be at; 0: there are none.
+	ProductTarget int64
+	BelowProduct  []SchemaGap
+	Schemas       SchemaTrouble
 }
 
 // Sample is how many of a group are named.
@@ -108,7 +114,7 @@ select name, now() - coalesce(measured_at, created_at) from servers where state 
 
 	// A node that ends says so; one silent for longer than this was given up.
 	selectNodeStates = `
-select id::text, name, version, seen, started_at, heartbeat_at, now() - heartbeat_at as silent, health
+select ` + nodeColumns + `, now() - heartbeat_at as silent, health
   from nodes where heartbeat_at > now() - interval '10 minutes' and ` + servesTo + ` order by name, started_at`
 
 	groupOperations = `
@@ -135,12 +141,13 @@ select x.kind, x.step, count(*) as count,
        and (o.run_at < now() - interval '30 minutes'
             or not exists (select from operations w where w.state = 'running' and w.lease_until > now()))` + groupedOperations
 
+	// Suspended ones are brought up when they are resumed.
 	selectGaps = `
 select g.schema_version as version, g.n as count,
-       array(select t.slug from tenants t where t.state in ('active', 'suspended', 'moving')
+       array(select t.slug from tenants t where t.state in ('active', 'moving')
                 and t.schema_version = g.schema_version limit 3) as tenants
   from (select schema_version, count(*) as n from tenants
-         where state in ('active', 'suspended', 'moving') and schema_version < $1 group by schema_version) g
+         where state in ('active', 'moving') and schema_version < $1 group by schema_version) g
  order by g.schema_version`
 
 	// What the reconciler mends by itself it mends within the hour, or it can't.
@@ -203,6 +210,7 @@ func (c *Catalog) Overview(ctx context.Context, target int64) (o Overview, err e
 	collect(&batch, &o.Findings, groupFindings)
 	collect(&batch, &o.Chores, selectChoreStates)
 	collect(&batch, &o.Visits, selectVisitTrouble)
+	o.queueRollouts(&batch)
 	batch.Queue(selectStuckMail).Query(func(rows pgx.Rows) (err error) {
 		o.Mail, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[StuckMails])
 		return err

@@ -163,8 +163,8 @@ type places struct {
 	spec       TenantSpec
 	claimants  []string // the servers that its plan goes to, when there are any
 	candidates []Server
-	full       *Full // why the others don't
-	floor      int64 // the fleet's schema version; 0: there is no fleet yet
+	full       *Full    // why the others don't
+	floors     Versions // the fleet's; 0: there is no fleet yet, or no product
 }
 
 const selectClaimants = `select name from servers where $1 = any(plans) order by name`
@@ -183,7 +183,7 @@ func look(ctx context.Context, tx pgx.Tx, spec TenantSpec) (*places, error) {
 		list, err = collectServers(rows)
 		return err
 	})
-	batch.Queue(selectFloor).QueryRow(func(row pgx.Row) error { return row.Scan(&p.floor) })
+	queueFloors(&batch, &p.floors)
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, err
 	}

@@ -11,11 +11,16 @@ import (
 // ReadyDatabase is a tenant without a name: its database, role, identity and
 // prefix are there, or about to be.
 type ReadyDatabase struct {
-	ID            TenantID
-	Server        string
-	State         string // making, ready or dropping
-	SchemaVersion int64
+	ID             TenantID
+	Server         string
+	State          string // making, ready or dropping
+	SchemaVersion  int64
+	SchemaNeeds    int64 // as a tenant's
+	ProductVersion int64
 }
+
+// Versions are those of its database.
+func (r ReadyDatabase) Versions() Versions { return Versions{r.SchemaVersion, r.ProductVersion} }
 
 // Claims of one server come one after another, behind its row; what a refill has
 // locked is skipped.
@@ -23,21 +28,21 @@ const claimOne = `
 with taken as (
     delete from ready_databases
      where id = (select id from ready_databases
-                  where server_id = $1 and state = 'ready' and schema_version = $2
+                  where server_id = $1 and state = 'ready' and schema_version = $2 and product_version = $13
                   order by created_at limit 1 for update skip locked)
-    returning id, server_id, secret, secret_key_id, schema_version)
+    returning id, server_id, secret, secret_key_id, schema_version, schema_needs, product_version)
 insert into tenants (id, slug, name, email, plan, labels, pin, region, state, server_id, database, role,
-                     secret, secret_key_id, epoch, schema_version, request_key, request_hash)
+                     secret, secret_key_id, epoch, schema_version, schema_needs, product_version, request_key, request_hash)
 select id, $3, $4, $5, $6, $7, $8, $9, 'active', server_id, $10 || replace(id::text, '-', ''), $10 || replace(id::text, '-', ''),
-       secret, secret_key_id, 0, schema_version, nullif($11, ''), $12
+       secret, secret_key_id, 0, schema_version, schema_needs, product_version, nullif($11, ''), $12
   from taken
 returning id`
 
 // claimReady makes a tenant of a ready database of the server, if there is one of
-// this schema version.
-func claimReady(ctx context.Context, tx pgx.Tx, spec TenantSpec, at placement, version int64) (id TenantID, claimed bool, err error) {
-	err = tx.QueryRow(ctx, claimOne, at.id, version, spec.Slug, spec.Name, spec.Email, spec.Plan, spec.Labels, spec.Pin,
-		orDefault(spec.Region, at.region), databasePrefix, spec.RequestKey, spec.RequestHash).Scan(&id)
+// these versions.
+func claimReady(ctx context.Context, tx pgx.Tx, spec TenantSpec, at placement, versions Versions) (id TenantID, claimed bool, err error) {
+	err = tx.QueryRow(ctx, claimOne, at.id, versions.Freehold, spec.Slug, spec.Name, spec.Email, spec.Plan, spec.Labels, spec.Pin,
+		orDefault(spec.Region, at.region), databasePrefix, spec.RequestKey, spec.RequestHash, versions.Product).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return id, false, nil
 	}
@@ -79,7 +84,7 @@ func (c *Catalog) AddReady(ctx context.Context, server string, want int) (r Read
 }
 
 const selectReady = `
-select r.id, s.name as server, r.state, r.schema_version
+select r.id, s.name as server, r.state, r.schema_version, r.schema_needs, r.product_version
   from ready_databases r join servers s on s.id = r.server_id
  where ($1 = '' or s.name = $1) order by s.name, r.created_at, r.id`
 
@@ -94,12 +99,13 @@ func (c *Catalog) ReadyDatabases(ctx context.Context, server string) ([]ReadyDat
 }
 
 const updateReady = `
-update ready_databases set state = $3, schema_version = $4, error = '' where id = $1 and state = $2`
+update ready_databases set state = $3, schema_version = $4, schema_needs = $5, product_version = $6, error = ''
+ where id = $1 and state = $2`
 
-// SetReady moves a ready database from one state to another, at a schema version.
+// SetReady moves a ready database from one state to another, at its versions.
 // ErrConflict when it isn't in that state, as one that was claimed meanwhile.
 func (c *Catalog) SetReady(ctx context.Context, r ReadyDatabase, from, to string) error {
-	tag, err := c.writer.Exec(ctx, updateReady, r.ID, from, to, r.SchemaVersion)
+	tag, err := c.writer.Exec(ctx, updateReady, r.ID, from, to, r.SchemaVersion, r.SchemaNeeds, r.ProductVersion)
 	if err == nil && tag.RowsAffected() == 0 {
 		err = fmt.Errorf("set ready database: it is not %s: %w", from, ErrConflict)
 	}

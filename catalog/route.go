@@ -23,7 +23,8 @@ type Route struct {
 	ServerID      string
 	Server        string // its name
 	SchemaVersion int64
-	Budget        int // the server's
+	SchemaNeeds   int64 // latest version that a binary must know to serve it; 0: SchemaVersion
+	Budget        int   // the server's
 	// Config logs in as the tenant's role on its database. Copy before changing.
 	Config *pgx.ConnConfig
 }
@@ -37,7 +38,7 @@ type endpoint struct {
 }
 
 const selectRoute = `
-select t.slug, t.plan, t.state, t.epoch, t.schema_version, t.database, t.role, t.secret,
+select t.slug, t.plan, t.state, t.epoch, t.schema_version, t.schema_needs, t.database, t.role, t.secret,
        s.id::text, s.name, s.budget, s.host, s.port, s.ssl_mode, s.ssl_root_ca
   from tenants t join servers s on s.id = t.server_id
  where t.id = $1 and t.state <> 'deleted'`
@@ -50,7 +51,7 @@ func (c *Catalog) Route(ctx context.Context, id TenantID) (Route, error) {
 	var database, role string
 	var sealed []byte
 	err := c.writer.QueryRow(ctx, selectRoute, id).Scan(&r.Slug, &r.Plan, &r.State, &r.Epoch, &r.SchemaVersion,
-		&database, &role, &sealed, &r.ServerID, &r.Server, &r.Budget, &at.Host, &at.Port, &at.SSLMode, &at.SSLRootCA)
+		&r.SchemaNeeds, &database, &role, &sealed, &r.ServerID, &r.Server, &r.Budget, &at.Host, &at.Port, &at.SSLMode, &at.SSLRootCA)
 	if err != nil {
 		return Route{}, wrap("read route", err)
 	}

@@ -131,14 +131,15 @@ func TestRemoveServer_readyDatabases(t *testing.T) {
 	b.is(b.cat.RemoveServer(t.Context(), tenant.Server), catalog.ErrConflict)
 }
 
-func TestFloor(t *testing.T) {
+func TestFloors(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	admin := b.admin()
 	is := func(want int64) {
 		t.Helper()
-		if got, err := b.cat.Floor(t.Context()); err != nil || got != want {
-			t.Errorf("floor is %d, want %d: %v", got, want, err)
+		got, err := b.cat.Floors(t.Context())
+		if err != nil || got != (catalog.Versions{Freehold: want, Product: 2 * want}) {
+			t.Errorf("floors are %s, want %d and twice that: %v", got, want, err)
 		}
 	}
 	is(0)
@@ -147,15 +148,19 @@ func TestFloor(t *testing.T) {
 		b.tenant(slug)
 	}
 	for slug, version := range versions {
-		b.exec(admin, "update tenants set schema_version = $2 where slug = $1", slug, version)
+		b.exec(admin, "update tenants set schema_version = $2::bigint, product_version = 2 * $2::bigint where slug = $1", slug, version)
 	}
 	b.exec(admin, "update tenants set state = 'deleted' where slug = 'ee'")
 	b.exec(admin, "update tenants set state = 'provisioning' where slug = 'dd'")
 	b.exec(admin, "update tenants set state = 'moving' where slug = 'cc'")
-	is(4)
-	b.exec(admin, "update tenants set state = 'deleting' where slug = 'cc'")
-	b.exec(admin, "update tenants set state = 'suspended' where slug = 'bb'")
 	is(5)
-	b.exec(admin, "update tenants set schema_version = 8 where slug = 'bb'")
+	b.exec(admin, "update tenants set state = 'suspended' where slug = 'bb'")
 	is(7)
+	b.exec(admin, "update tenants set state = 'deleting' where slug = 'aa'")
+	is(4) // of the one that moves
+	for stream, target := range map[string]int{"freehold": 6, "product": 12} {
+		b.exec(admin, `insert into rollouts (id, stream, target, actor, options, state)
+			values (gen_random_uuid(), $1, $2, 'ops', '{}', 'done'), (gen_random_uuid(), $1, 99, 'ops', '{}', 'halted')`, stream, target)
+	}
+	is(6)
 }

@@ -27,7 +27,8 @@ update tenants set state = $2 where id = $1 and state = any($3)`
 
 // SetState moves a tenant from one of the states to another, in one guarded
 // update with a new epoch; ErrConflict when it is in none of them, ErrInvalid
-// for a transition that a tenant's life doesn't have.
+// for a transition that a tenant's life doesn't have; *Behind for one that would
+// be active with a database below the fleet's versions.
 func (c *Catalog) SetState(ctx context.Context, id TenantID, to State, from ...State) (epoch int64, err error) {
 	if len(from) == 0 {
 		return 0, invalid(errors.New("from: no state named"))
@@ -38,6 +39,11 @@ func (c *Catalog) SetState(ctx context.Context, id TenantID, to State, from ...S
 		}
 	}
 	return c.changeTenant(ctx, "set state", id, func(tx pgx.Tx, state State) (bool, error) {
+		if to == Active && (state == Suspended || state == Provisioning) && slices.Contains(from, state) {
+			if err := mayServe(ctx, tx, id); err != nil {
+				return false, err
+			}
+		}
 		tag, err := tx.Exec(ctx, updateState, id, to, from)
 		if err == nil && tag.RowsAffected() == 0 {
 			err = fmt.Errorf("set state: tenant is %s: %w", state, ErrConflict)
@@ -55,7 +61,7 @@ func (c *Catalog) SetState(ctx context.Context, id TenantID, to State, from ...S
 
 // ActivateTenant ends a tenant's creation: it is active, and its welcome mail is
 // owed. Twice is once, whatever its life has come to since; ErrConflict when it is
-// being deleted.
+// being deleted, *Behind when its database is below the fleet's versions.
 func (c *Catalog) ActivateTenant(ctx context.Context, id TenantID) error {
 	_, err := c.changeTenant(ctx, "activate tenant", id, func(tx pgx.Tx, state State) (bool, error) {
 		switch state {
@@ -64,6 +70,9 @@ func (c *Catalog) ActivateTenant(ctx context.Context, id TenantID) error {
 		case Provisioning:
 		default:
 			return false, fmt.Errorf("activate tenant: it is %s: %w", state, ErrConflict)
+		}
+		if err := mayServe(ctx, tx, id); err != nil {
+			return false, err
 		}
 		if _, err := tx.Exec(ctx, updateState, id, Active, []State{Provisioning}); err != nil {
 			return false, err
@@ -90,17 +99,4 @@ func welcome(ctx context.Context, tx pgx.Tx, id TenantID) error {
 	var batch pgx.Batch
 	queueWelcome(&batch, id, recipient, key)
 	return tx.SendBatch(ctx, &batch).Close()
-}
-
-const updateSchemaVersion = `
-update tenants set schema_version = $2 where id = $1 and schema_version <> $2`
-
-// SetSchemaVersion records which schema a tenant's database has. Routes carry
-// the version, so a new one is a new epoch.
-func (c *Catalog) SetSchemaVersion(ctx context.Context, id TenantID, version int64) error {
-	_, err := c.changeTenant(ctx, "set schema version", id, func(tx pgx.Tx, _ State) (bool, error) {
-		tag, err := tx.Exec(ctx, updateSchemaVersion, id, version)
-		return tag.RowsAffected() > 0, err
-	})
-	return err
 }

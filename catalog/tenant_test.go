@@ -307,14 +307,14 @@ func TestEpochs_orderOfCommits(t *testing.T) {
 	}
 }
 
-func TestSchemaVersion_isEpoch(t *testing.T) {
+func TestVersions_areEpoch(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	tenant := b.tenant("acme")
-	b.ok(b.cat.SetSchemaVersion(t.Context(), tenant.ID, 7))
+	b.ok(b.cat.SetVersions(t.Context(), tenant.ID, catalog.Versions{Freehold: 7, Product: 2}, 7))
 	one, err := b.cat.Route(t.Context(), tenant.ID)
 	b.ok(err)
-	b.ok(b.cat.SetSchemaVersion(t.Context(), tenant.ID, 7))
+	b.ok(b.cat.SetVersions(t.Context(), tenant.ID, catalog.Versions{Freehold: 7, Product: 2}, 7))
 	two, err := b.cat.Route(t.Context(), tenant.ID)
 	b.ok(err)
 	if one.SchemaVersion != 7 || one.Epoch != two.Epoch {

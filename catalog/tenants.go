@@ -8,7 +8,7 @@ import (
 
 const selectTenant = `
 select t.id, t.slug, t.name, t.email, t.plan, t.labels, t.region, t.state, s.name as server,
-       t.database, t.role, t.epoch, t.schema_version, t.created_at
+       t.database, t.role, t.epoch, t.schema_version, t.product_version, t.created_at
   from tenants t join servers s on s.id = t.server_id`
 
 // Tenant reads one by id, a deleted one too. ErrNotFound.

@@ -18,20 +18,21 @@ const (
 
 // Tenant is a tenant's row, without its secret.
 type Tenant struct {
-	ID            TenantID          `json:"id"`
-	Slug          string            `json:"slug"`
-	Name          string            `json:"name"`
-	Email         string            `json:"email"`
-	Plan          string            `json:"plan"`
-	Labels        map[string]string `json:"labels"`
-	Region        string            `json:"region"`
-	State         State             `json:"state"`
-	Server        string            `json:"server"`
-	Database      string            `json:"database"`
-	Role          string            `json:"role"`
-	Epoch         int64             `json:"epoch"`
-	SchemaVersion int64             `json:"schema_version"`
-	CreatedAt     time.Time         `json:"created_at"`
+	ID             TenantID          `json:"id"`
+	Slug           string            `json:"slug"`
+	Name           string            `json:"name"`
+	Email          string            `json:"email"`
+	Plan           string            `json:"plan"`
+	Labels         map[string]string `json:"labels"`
+	Region         string            `json:"region"`
+	State          State             `json:"state"`
+	Server         string            `json:"server"`
+	Database       string            `json:"database"`
+	Role           string            `json:"role"`
+	Epoch          int64             `json:"epoch"`
+	SchemaVersion  int64             `json:"schema_version"`
+	ProductVersion int64             `json:"product_version"`
+	CreatedAt      time.Time         `json:"created_at"`
 }
 
 // TenantSpec is what a new tenant is made from. Only Slug is required.
@@ -223,4 +224,8 @@ type Node struct {
 	Seen        int64     `json:"seen"`
 	StartedAt   time.Time `json:"started_at"`
 	HeartbeatAt time.Time `json:"heartbeat_at"`
+
+	// The versions of Freehold's tenant schema that it serves; 0: it didn't say.
+	SchemaMin int64 `json:"schema_min"`
+	SchemaMax int64 `json:"schema_max"`
 }

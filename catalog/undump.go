@@ -34,7 +34,8 @@ const (
 // r answers. Its memory doesn't grow with the dump.
 //
 // Operations that were waiting or running come back as failed, but for deletions
-// that wait. Till EndRestore no worker takes any.
+// that wait. Till EndRestore no worker takes any. Rollouts that were running come
+// back halted.
 func (c *Catalog) Load(ctx context.Context, r io.Reader, from string) (DumpHeader, error) {
 	in := &dumpReader{r: r}
 	// One at a time: no goroutines that would read on behind a refusal.
@@ -124,6 +125,20 @@ update operations
                 || ': look at how far it got, then retry or cancel it'
  where state in ('waiting', 'running') and not (state = 'waiting' and kind = 'delete')`
 
+	// Databases may be further than the targets say: who goes on finds that out.
+	haltRollouts = `
+update rollouts
+   set state = 'halted', worker = '', lease_until = null,
+       reason = 'the catalog was restored from a backup taken while this was running: resume it, or abort it'
+ where state = 'running'`
+
+	// As below, of rollouts and of their targets.
+	settleRollouts = `
+update rollouts set token = token + 1000 where state in ('halted', 'partial')`
+	settleTargets = `
+update rollout_targets set claim = claim + 1000
+ where rollout in (select id from rollouts where state in ('halted', 'partial'))`
+
 	// A worker of before may still hold a later number than the dump has. A deletion
 	// that nobody has taken keeps its 0, which says that it can be taken back.
 	settleOperations = `
@@ -163,7 +178,7 @@ func (l *loader) run(ctx context.Context) error {
 	if err := l.checkSeal(ctx); err != nil {
 		return err
 	}
-	for _, sql := range []string{failOperations, settleOperations} {
+	for _, sql := range []string{failOperations, settleOperations, haltRollouts, settleRollouts, settleTargets} {
 		if _, err := l.tx.Exec(ctx, sql); err != nil {
 			return err
 		}

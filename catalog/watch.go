@@ -161,8 +161,8 @@ func (w *watcher) changes(ctx context.Context, from int64) (now clock, moves []m
 }
 
 const upsertNode = `
-insert into nodes (id, name, version, seen, born, health, keys)
-values ($1, $2, $3, $4, $5, coalesce($6::jsonb, '{}'), $7)
+insert into nodes (id, name, version, seen, born, health, keys, schema_min, schema_max)
+values ($1, $2, $3, $4, $5, coalesce($6::jsonb, '{}'), $7, $8, $9)
 on conflict (id) do update set seen = excluded.seen, born = excluded.born, keys = excluded.keys, heartbeat_at = now(),
                                health = coalesce($6::jsonb, nodes.health)
 returning (select seq from catalog_clock)`
@@ -179,7 +179,7 @@ func (w *watcher) heartbeat(ctx context.Context) error {
 	err := bounded(ctx, func(ctx context.Context) error {
 		var now int64
 		err := w.conn.QueryRow(ctx, upsertNode, c.node, c.cfg.NodeName, c.cfg.Version, seen, c.drains.born,
-			w.health(), keys).Scan(&now)
+			w.health(), keys, c.cfg.SchemaMin, c.cfg.SchemaMax).Scan(&now)
 		if err == nil {
 			c.drains.registered(now, c.routed.Load())
 		}

@@ -9,7 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"freehold/catalog"
-	"freehold/migrations"
 	"freehold/tenantdb"
 )
 
@@ -19,7 +18,7 @@ import (
 // shown now or never. slug is the one in its identity row when empty. Killed at any
 // step, the same call goes on. Errors: catalog.ErrConflict when the slug is taken,
 // the catalog knows the tenant, or the database bears another catalog's mark;
-// catalog.ErrNotFound when server or database isn't there, or the database has no
+// *NotUpgraded when it can't be brought to the fleet's schema; catalog.ErrNotFound when server or database isn't there, or the database has no
 // identity row; tenantdb.ErrForeign when that is another tenant's;
 // catalog.ErrInvalid without a slug; tenantdb.ErrUnavailable.
 func (f *Fleet) Adopt(ctx context.Context, server string, id catalog.TenantID, slug string) (catalog.Tenant, string, error) {
@@ -51,7 +50,8 @@ func (f *Fleet) adopt(ctx context.Context, server string, id catalog.TenantID, s
 		return t, "", err
 	}
 	h := &home{
-		Fleet: f, id: id, server: server, schema: found.SchemaVersion, conn: conn, named: t,
+		Fleet: f, id: id, server: server, conn: conn, named: t,
+		at: catalog.Versions{Freehold: found.SchemaVersion, Product: found.ProductVersion},
 		login: func(ctx context.Context) (*pgx.ConnConfig, error) {
 			route, err := f.cat.Route(ctx, id)
 			return route.Config, err
@@ -61,7 +61,14 @@ func (f *Fleet) adopt(ctx context.Context, server string, id catalog.TenantID, s
 		return t, "", err
 	}
 	if t.State == catalog.Provisioning {
-		if _, err := f.cat.SetState(ctx, id, catalog.Active, catalog.Provisioning); err != nil {
+		err := f.bringUp(ctx, t)
+		if err == nil {
+			err = f.upToDate(ctx, t, func() error {
+				_, err := f.cat.SetState(ctx, id, catalog.Active, catalog.Provisioning)
+				return err
+			})
+		}
+		if err != nil {
 			return t, "", err
 		}
 	}
@@ -103,13 +110,13 @@ func (f *Fleet) findling(ctx context.Context, conn *pgx.Conn, server string, id 
 	if found.ID != id {
 		return none, tenantdb.ErrForeign
 	}
-	version, err := migrations.Version(ctx, own, f.set)
+	has, err := f.versionsOn(ctx, own)
 	if err != nil {
-		return none, translate(ctx, err)
+		return none, err
 	}
 	return catalog.Adoption{
 		ID: id, Server: server, Slug: found.Slug, Name: found.Name, Email: found.Email, Plan: found.Plan,
-		Fence: found.Fence, SchemaVersion: version,
+		Fence: found.Fence, SchemaVersion: has.Freehold, ProductVersion: has.Product,
 	}, nil
 }
 
@@ -120,11 +127,11 @@ func (h *home) takeIn(ctx context.Context) error {
 			return err
 		}
 	}
-	version, err := h.writeIdentity(ctx)
+	has, err := h.writeIdentity(ctx)
 	if err != nil {
 		return err
 	}
-	if version >= namesSince {
+	if has.Freehold >= namesSince {
 		if err := h.cat.SetNamed(ctx, h.id); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,7 +33,13 @@ type order struct {
 	Refill bool   // ready databases
 	Work   bool   // until killed
 
+	Rollout  string // id of one to work on
+	TakeOver bool   // and to lead, whoever does
+	Worker   string // its name; empty: any
+	Extra    string // a migration of Freehold's that is beyond this binary's
+
 	DieAt string // the point at which it is killed with SIGKILL
+	Nth   int    // the how manieth time it comes there; 0: the first
 }
 
 // childLife bounds a process that its test has forgotten.
@@ -55,16 +62,22 @@ func obey(text string) error {
 		return err
 	}
 	defer cat.Close()
-	store, err := blob.Open(ctx, o.Blob, false)
+	cfg := fleet.Config{Catalog: cat, Heartbeat: o.Heartbeat, Worker: o.Worker}
+	if o.Blob.Bucket != "" {
+		if cfg.Blob, err = blob.Open(ctx, o.Blob, false); err != nil {
+			return err
+		}
+	}
+	if o.Extra != "" {
+		cfg.Tenant = with(o.Extra)
+	}
+	f, err := fleet.New(cfg)
 	if err != nil {
 		return err
 	}
-	f, err := fleet.New(fleet.Config{Catalog: cat, Blob: store, Heartbeat: o.Heartbeat})
-	if err != nil {
-		return err
-	}
+	var times atomic.Int64
 	f.Crash(func(point string) {
-		if point == o.DieAt {
+		if point == o.DieAt && times.Add(1) >= int64(o.Nth) {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {} // the signal is on its way
 		}
@@ -79,6 +92,8 @@ func obey(text string) error {
 		}
 	case o.Refill:
 		err = f.RefillReady(ctx)
+	case o.Rollout != "":
+		_, err = f.RunRollout(ctx, o.Rollout, o.TakeOver, nil)
 	case o.Work:
 		err = f.Work(ctx)
 	}
@@ -110,9 +125,15 @@ func childMain() {
 // orders are what all processes of a test have in common.
 func (b *bench) orders(store blob.Config) order {
 	b.Helper()
+	return order{CatalogURL: b.cfg.URL, Keyset: b.keyset(), Blob: store, Heartbeat: beat}
+}
+
+// keyset writes the catalog's keys to a file.
+func (b *bench) keyset() string {
+	b.Helper()
 	file := filepath.Join(b.TempDir(), "master.key")
 	b.ok(b.cfg.Keyset.Write(file))
-	return order{CatalogURL: b.cfg.URL, Keyset: file, Blob: store, Heartbeat: beat}
+	return file
 }
 
 // beat is how often a worker of these tests says that it lives: a dead one is

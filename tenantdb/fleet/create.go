@@ -101,7 +101,7 @@ var onboarding = []step{
 	{"identity", writeIdentity},
 	{"prefix", at((*home).makePrefix)},
 	{"proof", at((*home).prove)},
-	{"activate", func(ctx context.Context, a *act) error { return a.cat.ActivateTenant(ctx, a.tenant.ID) }},
+	{"activate", activate},
 }
 
 // mayGoOn refuses an onboarding whose tenant was deleted meanwhile. Of one that is
@@ -141,7 +141,8 @@ func (a *act) home(ctx context.Context) (*home, error) {
 		return nil, err
 	}
 	return &home{
-		Fleet: a.Fleet, id: a.tenant.ID, server: a.tenant.Server, schema: target.Schema, conn: a.conn, named: a.tenant,
+		Fleet: a.Fleet, id: a.tenant.ID, server: a.tenant.Server, conn: a.conn, named: a.tenant,
+		at: catalog.Versions{Freehold: target.Schema, Product: target.Product},
 		login: func(ctx context.Context) (*pgx.ConnConfig, error) {
 			route, err := a.cat.Route(ctx, a.tenant.ID)
 			return route.Config, err
@@ -154,15 +155,23 @@ func writeIdentity(ctx context.Context, a *act) error {
 	if err != nil {
 		return err
 	}
-	version, err := h.writeIdentity(ctx)
+	has, err := h.writeIdentity(ctx)
 	if err != nil {
 		return err
 	}
-	if err := a.cat.SetSchemaVersion(ctx, a.tenant.ID, version); err != nil {
+	if err := a.record(ctx, a.tenant.ID, has); err != nil {
 		return err
 	}
-	if version < namesSince {
+	if has.Freehold < namesSince {
 		return nil
 	}
 	return a.cat.SetNamed(ctx, a.tenant.ID)
+}
+
+// activate has the tenant served. The fleet may have moved on since the database was
+// begun: it is brought up first then.
+func activate(ctx context.Context, a *act) error {
+	return a.upToDate(ctx, a.tenant, func() error {
+		return a.cat.ActivateTenant(ctx, a.tenant.ID)
+	})
 }

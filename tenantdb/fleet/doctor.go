@@ -45,7 +45,9 @@ func (f *Fleet) Doctor(ctx context.Context) ([]Finding, error) {
 	if err := d.creations(ctx, tenants); err != nil {
 		return d.findings, err
 	}
-	d.schemas(tenants)
+	if err := d.schemas(ctx, tenants); err != nil {
+		return d.findings, err
+	}
 	d.fences(ctx, tenants, away)
 	strays, err := f.cat.Findings(ctx)
 	if err != nil {

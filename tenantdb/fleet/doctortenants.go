@@ -28,16 +28,36 @@ func (d *diagnosis) creations(ctx context.Context, tenants []catalog.Tenant) err
 	return nil
 }
 
-func (d *diagnosis) schemas(tenants []catalog.Tenant) {
-	behind, ahead := 0, 0
+// schemas finds tenants that are served, and behind in one of the streams. Suspended
+// ones are brought up when they are resumed.
+func (d *diagnosis) schemas(ctx context.Context, tenants []catalog.Tenant) error {
+	product, err := d.product(ctx)
+	if err != nil {
+		return fmt.Errorf("doctor: %w", err)
+	}
+	rolledOut, err := product.Latest()
+	if err != nil {
+		return fmt.Errorf("doctor: the product's migrations: %w", err)
+	}
+	behind, ahead, withoutProduct := 0, 0, 0
 	for _, t := range tenants {
+		if t.State == catalog.Provisioning || t.State == catalog.Deleting {
+			continue
+		}
+		served := t.State != catalog.Suspended
+		if served && t.ProductVersion < rolledOut {
+			withoutProduct++
+		}
 		switch {
-		case t.State == catalog.Provisioning, t.State == catalog.Deleting:
-		case t.SchemaVersion < d.latest:
+		case served && t.SchemaVersion < d.latest:
 			behind++
 		case t.SchemaVersion > d.latest:
 			ahead++
 		}
+	}
+	if withoutProduct > 0 {
+		d.bad(fmt.Sprintf("%d of %d tenants are behind the product's schema %d", withoutProduct, len(tenants), rolledOut),
+			"freehold migrate status, and freehold migrate up --dir DIR with the product's migrations")
 	}
 	if behind > 0 {
 		d.bad(fmt.Sprintf("%d of %d tenants are behind schema %d", behind, len(tenants), d.latest), "freehold migrate up")
@@ -47,8 +67,9 @@ func (d *diagnosis) schemas(tenants []catalog.Tenant) {
 			"run the newer freehold that migrated them")
 	}
 	if behind+ahead == 0 {
-		d.ok("%d tenants, all at schema %d", len(tenants), d.latest)
+		d.ok("%d tenants, none behind or ahead of schema %d", len(tenants), d.latest)
 	}
+	return nil
 }
 
 const selectFence = `select fence from freehold.tenant_identity`

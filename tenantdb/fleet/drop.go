@@ -37,10 +37,21 @@ func (f *Fleet) dropDatabase(ctx context.Context, conn *pgx.Conn, server string,
 			_, _ = conn.Exec(rctx, "revoke "+name+" from current_user") // the role goes next
 		}()
 	}
-	if _, err := conn.Exec(ctx, "drop database if exists "+name+" with (force)"); err != nil {
+	if err := dropForced(ctx, conn, id.DatabaseName()); err != nil {
 		return translate(ctx, err)
 	}
 	return isGone(ctx, conn, databaseExists, "database", id)
+}
+
+// dropForced drops a database, if it is there, with whoever is in it. Who isn't a
+// superuser may not end an autovacuum worker and is refused because of one; without
+// force the server ends those by itself, and waits for them.
+func dropForced(ctx context.Context, conn *pgx.Conn, name string) error {
+	_, err := conn.Exec(ctx, "drop database if exists "+ident(name)+" with (force)")
+	if state(err) == stateDenied {
+		_, err = conn.Exec(ctx, "drop database if exists "+ident(name))
+	}
+	return err
 }
 
 // dropRole drops a tenant's role, behind its database, and looks that it is gone.

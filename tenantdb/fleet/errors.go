@@ -29,6 +29,9 @@ var (
 	ErrNotIsolated = errors.New("the tenant is not isolated")
 	// ErrPartial is returned when a part was done; the report says which.
 	ErrPartial = errors.New("done in part")
+	// ErrOtherBinary is returned for a rollout whose migrations aren't this binary's:
+	// another release has to do it.
+	ErrOtherBinary = errors.New("not this binary's migrations")
 	// ErrUnfenced is returned when the catalog was changed and the tenant's
 	// database could not be told: until it is, a node that is cut off from the
 	// catalog may act on the old truth. The same call again tells it.
@@ -103,6 +106,8 @@ const (
 	stateDuplicateObj = "42710"
 	stateInUse        = "55006" // a database that somebody is in
 	stateNoDatabase   = "3D000" // also a template
+
+	stateQueryCancelled = "57014"
 )
 
 // whyUnreachable says why no connection came about, for the operator who adds the

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"freehold/catalog"
 )
 
 // Admin is a connection as every call of a fleet makes it. The caller closes.
@@ -21,7 +23,12 @@ func (f *Fleet) Patience(d time.Duration) { f.patience = d }
 
 // Template is the database that tenants of the newest schema are cloned from.
 func (f *Fleet) Template() string {
-	t, err := f.template(f.latest)
+	return f.TemplateOf(catalog.Versions{Freehold: f.latest})
+}
+
+// TemplateOf is the database that tenants of these versions are cloned from.
+func (f *Fleet) TemplateOf(v catalog.Versions) string {
+	t, err := f.template(context.Background(), v)
 	if err != nil {
 		panic(err)
 	}
@@ -55,11 +62,32 @@ func ReadyPoints() []string {
 	return points
 }
 
-// Verifier is for its own test.
-var Verifier = verifier
+// RolloutPoints lists every point of a target's migration at which dying differs.
+func RolloutPoints() []string {
+	var points []string
+	for _, at := range []string{"claimed", "locked", "ddl", "row", "applied", "done", "recorded"} {
+		points = append(points, "rollout/"+at)
+	}
+	return points
+}
+
+// Verifier and TemplateVersions are for their own tests.
+var (
+	Verifier         = verifier
+	TemplateVersions = templateVersions
+)
 
 // Expired and ParseBackupKey are for their own tests.
 var (
 	Expired        = expired
 	ParseBackupKey = parseBackupKey
+)
+
+// Verdict is what Judge sees of a wave.
+type Verdict = verdict
+
+// Judge and Tail are for the gate's own test.
+var (
+	Judge = judge
+	Tail  = tail
 )

@@ -80,6 +80,7 @@ type Fleet struct {
 	beat   time.Duration
 
 	patience time.Duration // fenceTimeout, but in tests
+	kept     keptProduct
 
 	// crash, when not nil, is called at each point at which dying differs: how
 	// tests kill a worker there.

@@ -18,7 +18,7 @@ type home struct {
 	*Fleet
 	id     catalog.TenantID
 	server string
-	schema int64                                              // version that the database begins at
+	at     catalog.Versions                                   // that the database begins at
 	login  func(ctx context.Context) (*pgx.ConnConfig, error) // as its role
 	conn   *pgx.Conn                                          // the admin's, on database postgres; holds the tenant's lock
 	named  catalog.Tenant                                     // whose it is, in words; zero: nobody's yet
@@ -38,7 +38,7 @@ var roleSettings = []string{
 }
 
 func (h *home) prepareTemplate(ctx context.Context) error {
-	t, err := h.template(h.schema)
+	t, err := h.template(ctx, h.at)
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (h *home) makeDatabase(ctx context.Context) error {
 	if exists {
 		return nil
 	}
-	t, err := h.template(h.schema)
+	t, err := h.template(ctx, h.at)
 	if err != nil {
 		return err
 	}
@@ -181,45 +181,43 @@ insert into freehold.tenant_identity (tenant) values ($1) on conflict (one) do n
 const weeksAhead = 5
 
 // writeIdentity writes whose database this is, makes the weeks that the template
-// is too old for, and migrates what an older binary began. It returns the version
-// of the schema.
-func (h *home) writeIdentity(ctx context.Context) (version int64, err error) {
+// is too old for, and migrates what an older binary began. It returns the versions
+// that the database has.
+func (h *home) writeIdentity(ctx context.Context) (has catalog.Versions, err error) {
 	cfg, err := h.ownerConfig(ctx, h.server, h.name())
 	if err != nil {
-		return 0, err
+		return has, err
 	}
 	conn, err := connect(ctx, cfg)
 	if err != nil {
-		return 0, fmt.Errorf("connect to the tenant's database: %w", err)
+		return has, fmt.Errorf("connect to the tenant's database: %w", err)
 	}
 	defer closeConn(ctx, conn)
-	if version, err = migrations.Version(ctx, conn, h.set); err != nil {
-		return 0, translate(ctx, err)
+	if has, err = h.versionsOn(ctx, conn); err != nil {
+		return has, err
 	}
-	if version < h.schema {
-		result, err := migrations.Apply(ctx, cfg, h.set.UpTo(h.schema))
-		if err != nil {
-			return 0, fmt.Errorf("migrate: %w", because(ctx, err))
+	if has.Below(h.at) {
+		if has, err = h.rise(ctx, cfg, h.at); err != nil {
+			return has, because(ctx, err)
 		}
-		version = result.To
 	}
 	if _, err := conn.Exec(ctx, insertIdentity, h.id); err != nil {
-		return 0, translate(ctx, err)
+		return has, translate(ctx, err)
 	}
 	var id catalog.TenantID
 	if err := conn.QueryRow(ctx, selectIdentity).Scan(&id); err != nil {
-		return 0, translate(ctx, err)
+		return has, translate(ctx, err)
 	}
 	if id != h.id {
-		return 0, tenantdb.ErrForeign
+		return has, tenantdb.ErrForeign
 	}
 	if h.named.Slug != "" {
-		if err := writeNames(ctx, conn, h.named, version); err != nil {
-			return 0, err
+		if err := writeNames(ctx, conn, h.named, has.Freehold); err != nil {
+			return has, err
 		}
 	}
 	_, err = conn.Exec(ctx, makeWeeks, weeksAhead)
-	return version, translate(ctx, err)
+	return has, translate(ctx, err)
 }
 
 // makePrefix makes the tenant's part of the object store.

@@ -4,124 +4,123 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
-	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"freehold/catalog"
 	"freehold/tenantdb/fleet"
 )
 
-// A second migration reaches 20 tenants with one broken among them.
-func TestMigrateAllWithOneBroken(t *testing.T) {
+// A second migration of Freehold's reaches all tenants but the one that it is broken
+// at, which the doctor tells of, and that one when it is mended.
+func TestRollout_one_broken(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	const tenants, broken = 20, "tenant-07"
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, 4)
-	for i := range tenants {
-		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			if _, _, err := b.fleet.Create(t.Context(), catalog.TenantSpec{Slug: fmt.Sprintf("tenant-%02d", i)}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	if t.Failed() {
-		return
-	}
-	victim, err := b.cat.TenantBySlug(t.Context(), broken)
-	b.ok(err)
-	super := b.super(victim.Database)
-	_, err = super.Exec(t.Context(), "create table freehold.notes (n integer)")
+	const tenants, broken = 5, "tenant-03"
+	list := b.several(tenants)
+	super := b.super(list[3].Database)
+	_, err := super.Exec(t.Context(), "create table freehold.notes (n integer)")
 	b.ok(err)
 
 	f := b.newFleet(fleet.Config{Tenant: with("create table freehold.notes (n integer);")})
-	var calls, last int
-	results, err := f.MigrateAll(t.Context(), fleet.MigrateOptions{Progress: func(done, failed, total int) {
-		calls, last = calls+1, done
-		if total != tenants || failed > done {
-			t.Errorf("progress %d %d %d", done, failed, total)
+	spec := fleet.RolloutSpec{Stream: catalog.StreamFreehold, Actor: "ops", Options: catalog.RolloutOptions{Budget: "1"}}
+	r, err := f.StartRollout(t.Context(), spec)
+	b.ok(err)
+	var last catalog.RolloutStatus
+	_, err = f.RunRollout(t.Context(), r.ID, false, func(s catalog.RolloutStatus) {
+		if s.Total != tenants || s.Done < last.Done {
+			t.Errorf("progress: %d of %d, after %d", s.Done, s.Total, last.Done)
 		}
-	}})
-	if !errors.Is(err, fleet.ErrPartial) {
-		t.Errorf("error %v", err)
+		last = s
+	})
+	if !errors.Is(err, fleet.ErrPartial) || last.State != catalog.RolloutPartial || last.Done != tenants-1 || last.Failed != 1 {
+		t.Errorf("%v; the last that was told is %s, %d done, %d failed", err, last.State, last.Done, last.Failed)
 	}
-	if calls != tenants+1 || last != tenants || len(results) != tenants {
-		t.Errorf("%d calls of progress, the last at %d; %d results", calls, last, len(results))
+	want := catalog.FailureGroup{
+		Kind: catalog.FailSQL, File: extra, Error: extra + `: relation "notes" already exists (SQLSTATE 42P07)`, Count: 1, Tenants: []string{broken},
 	}
-	for _, r := range results {
-		listed, err := b.cat.TenantBySlug(t.Context(), r.Slug)
-		b.ok(err)
-		if r.Slug == broken {
-			want := extra + `: relation "notes" already exists (SQLSTATE 42P07)`
-			if r.Err == nil || r.Reason != want || r.To != latest || listed.SchemaVersion != latest {
-				t.Errorf("the broken one: %+v, catalog says %d", r, listed.SchemaVersion)
+	if len(last.Failures) != 1 || !reflect.DeepEqual(last.Failures[0], want) {
+		t.Errorf("failures: %+v", last.Failures)
+	}
+	versions := func(theBroken int64) {
+		t.Helper()
+		for _, one := range list {
+			now, err := b.cat.Tenant(t.Context(), one.ID)
+			b.ok(err)
+			if want := map[bool]int64{true: theBroken, false: latest + 1}[now.Slug == broken]; now.SchemaVersion != want {
+				t.Errorf("%s: the catalog says %d, want %d", now.Slug, now.SchemaVersion, want)
 			}
-			continue
-		}
-		if r.Err != nil || r.From != latest || r.To != latest+1 || listed.SchemaVersion != latest+1 {
-			t.Errorf("%+v, catalog says %d", r, listed.SchemaVersion)
 		}
 	}
+	versions(latest)
 	findings, err := f.Doctor(t.Context())
 	b.ok(err)
-	if d := finding(findings, fmt.Sprintf("1 of 20 tenants are behind schema %d", latest+1)); d == nil || d.OK || d.Fix != "freehold migrate up" {
+	if d := finding(findings, fmt.Sprintf("1 of %d tenants are behind schema %d", tenants, latest+1)); d == nil || d.OK || d.Fix != "freehold migrate up" {
 		t.Errorf("doctor: %+v", findings)
 	}
 
 	_, err = super.Exec(t.Context(), "drop table freehold.notes")
 	b.ok(err)
-	results, err = f.MigrateAll(t.Context(), fleet.MigrateOptions{Parallel: 2})
+	_, err = b.cat.ResumeRollout(t.Context(), r.ID, "ops")
 	b.ok(err)
-	for _, r := range results {
-		if r.To != latest+1 {
-			t.Errorf("mended: %+v", r)
-		}
+	if _, err := b.fleet.RunRollout(t.Context(), r.ID, true, nil); !errors.Is(err, fleet.ErrOtherBinary) {
+		t.Errorf("an older binary: %v", err)
 	}
-	old, err := b.fleet.MigrateAll(t.Context(), fleet.MigrateOptions{Tenant: broken})
-	if !errors.Is(err, fleet.ErrPartial) || len(old) != 1 || !strings.Contains(old[0].Reason, "ahead") {
-		t.Errorf("an older binary: %+v %v", old, err)
-	}
+	_, err = f.RunRollout(t.Context(), r.ID, false, nil)
+	b.ok(err)
+	versions(latest + 1)
 }
 
-func TestMigrateRetriesLocksAndHeedsCancel(t *testing.T) {
+// What others hold is tried again; who is told to stop leaves nothing half-done, and
+// that was no failed try.
+func TestRollout_locks_and_cancel(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	acme := b.create("acme")
-	f := b.newFleet(fleet.Config{Tenant: with("set local lock_timeout = '100ms'; alter table freehold.predictions add column note text;")})
+	f := b.newFleet(fleet.Config{Tenant: with("alter table freehold.predictions add column note text;")})
 	reader, err := b.as(acme, acme.Database)
 	b.ok(err)
 	tx, err := reader.Begin(t.Context())
 	b.ok(err)
 	_, err = tx.Exec(t.Context(), "select count(*) from freehold.predictions")
 	b.ok(err)
-	free := time.AfterFunc(300*time.Millisecond, func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) })
-	defer free.Stop()
-	results, err := f.MigrateAll(t.Context(), fleet.MigrateOptions{})
-	if err != nil || len(results) != 1 || results[0].To != latest+1 {
-		t.Errorf("%+v %v", results, err)
+	spec := fleet.RolloutSpec{Stream: catalog.StreamFreehold, Actor: "ops", Options: catalog.RolloutOptions{LockTimeout: 100 * time.Millisecond, Retries: 20}}
+	r, err := f.StartRollout(t.Context(), spec)
+	b.ok(err)
+	ended := b.runs(f, r.ID)
+	b.until("it is tried again", func() bool { return b.targets(r.ID)["acme"].Attempts > 1 })
+	b.ok(tx.Rollback(t.Context()))
+	if now, err := ended(); err != nil || now.State != catalog.RolloutDone {
+		t.Errorf("%s %q: %v", now.State, now.Reason, err)
 	}
 
+	slow := b.newFleet(fleet.Config{Tenant: with("alter table freehold.predictions add column note text;").With(fstest.MapFS{
+		fmt.Sprintf("%05d_slow.sql", latest+2): {Data: []byte("-- +goose Up\nselect pg_sleep(30);\n")},
+	})})
+	r, err = slow.StartRollout(t.Context(), spec)
+	b.ok(err)
 	ctx, cancel := context.WithCancel(t.Context())
-	g := b.newFleet(fleet.Config{Tenant: with("select pg_sleep(30);")})
-	later, err := b.cat.TenantBySlug(t.Context(), "acme")
-	b.ok(err)
-	b.ok(b.cat.SetSchemaVersion(t.Context(), later.ID, latest))
-	_, err = b.super(acme.Database).Exec(t.Context(), "delete from freehold.schema_version where version_id = $1", latest+1)
-	b.ok(err)
-	time.AfterFunc(300*time.Millisecond, cancel)
+	defer cancel()
+	const sleeps = `select exists (select from pg_stat_activity where datname = $1 and wait_event = 'PgSleep')`
+	super, stopped := b.super("postgres"), make(chan error, 1)
+	go func() {
+		_, err := slow.RunRollout(ctx, r.ID, false, nil)
+		stopped <- err
+	}()
+	b.until("a migration runs", func() bool { return one[bool](b, super, sleeps, acme.Database) })
 	began := time.Now()
-	results, err = g.MigrateAll(ctx, fleet.MigrateOptions{})
-	if !errors.Is(err, fleet.ErrPartial) || len(results) != 1 || !strings.Contains(results[0].Reason, "cancelled") {
-		t.Errorf("cancelled: %+v %v", results, err)
+	cancel()
+	if err := <-stopped; !errors.Is(err, context.Canceled) || time.Since(began) > 8*time.Second {
+		t.Errorf("after %s: %v", time.Since(began), err)
 	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("took %v", took)
+	row := b.targets(r.ID)["acme"]
+	if row.State != catalog.TargetWaiting || row.Attempts != 0 || row.Error != "" {
+		t.Errorf("%+v", row)
 	}
+	b.until("nothing of it is left", func() bool { return !one[bool](b, super, sleeps, acme.Database) })
 }
 
 func TestDoctorIsContent(t *testing.T) {

@@ -221,8 +221,7 @@ func TestClaimReady(t *testing.T) {
 	}
 	// Brought to a newer schema with the fleet, and claimed there.
 	newer := b.newFleet(fleet.Config{Blob: store, Tenant: with("create table freehold.notes (n integer);")})
-	_, err = newer.MigrateAll(t.Context(), fleet.MigrateOptions{})
-	b.ok(err)
+	b.ok(newer.Upgrade(t.Context(), "ops"))
 	b.ok(newer.RefillReady(t.Context()))
 	second, _, err := newer.Create(t.Context(), catalog.TenantSpec{Slug: "globex"})
 	b.ok(err)

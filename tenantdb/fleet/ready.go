@@ -13,8 +13,8 @@ import (
 )
 
 // RefillReady sees to it that every active server has as many ready databases as
-// it should, at the fleet's schema version: it goes on with those that a killed
-// pass left, migrates those of another version, drops those that are too many, and
+// it should, at the fleet's versions: it goes on with those that a killed
+// pass left, migrates those of other versions, drops those that are too many, and
 // makes what is missing while the server has room. One that can't be made leaves
 // the others to be. The error names servers and databases where that failed; the
 // next pass tries again.
@@ -23,19 +23,16 @@ func (f *Fleet) RefillReady(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("refill ready databases: %w", err)
 	}
-	version, err := f.cat.Floor(ctx)
+	at, err := f.begins(ctx)
 	if err != nil {
 		return fmt.Errorf("refill ready databases: %w", err)
 	}
-	if version == 0 {
-		version = f.latest
-	}
-	if version > f.latest {
+	if at.Freehold > f.latest {
 		return nil // a newer binary's business
 	}
 	var errs []error
 	for _, s := range servers {
-		if err := f.refill(ctx, s, version); err != nil {
+		if err := f.refill(ctx, s, at); err != nil {
 			errs = append(errs, fmt.Errorf("refill ready databases: server %s: %w", s.Name, err))
 		}
 	}
@@ -43,7 +40,7 @@ func (f *Fleet) RefillReady(ctx context.Context) error {
 }
 
 // refill's error can be shown.
-func (f *Fleet) refill(ctx context.Context, s catalog.Server, version int64) error {
+func (f *Fleet) refill(ctx context.Context, s catalog.Server, at catalog.Versions) error {
 	list, err := f.cat.ReadyDatabases(ctx, s.Name)
 	if err != nil {
 		return because(ctx, err)
@@ -67,7 +64,7 @@ func (f *Fleet) refill(ctx context.Context, s catalog.Server, version int64) err
 	for _, r := range list {
 		if r.State != "dropping" && kept < want {
 			kept++
-			err = f.makeReady(ctx, r, version)
+			err = f.makeReady(ctx, r, at)
 		} else {
 			err = f.dropReady(ctx, r)
 		}
@@ -80,7 +77,7 @@ func (f *Fleet) refill(ctx context.Context, s catalog.Server, version int64) err
 		if err != nil {
 			return errors.Join(append(errs, because(ctx, err))...)
 		}
-		if !added || failed(r, f.makeReady(ctx, r, version)) {
+		if !added || failed(r, f.makeReady(ctx, r, at)) {
 			break
 		}
 	}
@@ -126,15 +123,15 @@ var making = []struct {
 }
 
 // makeReady makes a ready database, or what is left of it to do, or brings one to
-// another schema version. One that was claimed meanwhile is its tenant's.
-func (f *Fleet) makeReady(ctx context.Context, r catalog.ReadyDatabase, version int64) error {
-	if r.State == "ready" && r.SchemaVersion == version {
+// other versions. One that was claimed meanwhile is its tenant's.
+func (f *Fleet) makeReady(ctx context.Context, r catalog.ReadyDatabase, at catalog.Versions) error {
+	if r.State == "ready" && r.Versions() == at {
 		return nil
 	}
-	if r.State == "ready" && r.SchemaVersion > version {
+	if r.State == "ready" && at.Below(r.Versions()) {
 		return f.dropReady(ctx, r) // the fleet went back, and a database doesn't
 	}
-	err := f.tryReady(ctx, r, version)
+	err := f.tryReady(ctx, r, at)
 	if errors.Is(err, migrations.ErrAhead) {
 		r.State = "making"
 		return f.dropReady(ctx, r)
@@ -145,21 +142,21 @@ func (f *Fleet) makeReady(ctx context.Context, r catalog.ReadyDatabase, version 
 // identify refuses a database that a newer binary had begun: the catalog must not
 // say that it is at a version that it isn't at.
 func (h *home) identify(ctx context.Context) error {
-	version, err := h.writeIdentity(ctx)
-	if err == nil && version != h.schema {
-		err = fmt.Errorf("it is at schema %d: %w", version, migrations.ErrAhead)
+	has, err := h.writeIdentity(ctx)
+	if err == nil && has != h.at {
+		err = fmt.Errorf("it is at schema %s: %w", has, migrations.ErrAhead)
 	}
 	return err
 }
 
-func (f *Fleet) tryReady(ctx context.Context, r catalog.ReadyDatabase, version int64) error {
+func (f *Fleet) tryReady(ctx context.Context, r catalog.ReadyDatabase, at catalog.Versions) error {
 	conn, err := f.lockReady(ctx, r)
 	if err != nil || conn == nil {
 		return err
 	}
 	defer closeConn(ctx, conn)
 	h := &home{
-		Fleet: f, id: r.ID, server: r.Server, schema: version, conn: conn,
+		Fleet: f, id: r.ID, server: r.Server, at: at, conn: conn,
 		login: func(ctx context.Context) (*pgx.ConnConfig, error) { return f.cat.ReadyLogin(ctx, r.ID) },
 	}
 	if r.State == "ready" {
@@ -175,7 +172,10 @@ func (f *Fleet) tryReady(ctx context.Context, r catalog.ReadyDatabase, version i
 		}
 		f.dieAt("ready/" + part.name + ":made")
 	}
-	r.SchemaVersion = version
+	r.SchemaVersion, r.ProductVersion = at.Freehold, at.Product
+	if r.SchemaNeeds, err = f.needs(at.Freehold); err != nil {
+		return err
+	}
 	return claimedMeanwhile(f.cat.SetReady(ctx, r, "making", "ready"))
 }
 

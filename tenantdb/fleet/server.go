@@ -82,11 +82,7 @@ func (f *Fleet) AddServer(ctx context.Context, a ServerAdd) (catalog.Server, err
 	}
 	// Made now, so that the first tenant doesn't wait for it and a server that
 	// can't make databases is found out here.
-	template, err := f.template(f.latest)
-	if err == nil {
-		err = f.ensureTemplate(ctx, conn, server.Name, template)
-	}
-	if err != nil {
+	if err := f.firstTemplate(ctx, conn, server.Name); err != nil {
 		return server, fmt.Errorf("add server: %w", err)
 	}
 	// Placement goes by what was measured; without it, by what Postgres has by default.

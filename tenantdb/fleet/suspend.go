@@ -43,10 +43,10 @@ func (f *Fleet) Suspend(ctx context.Context, id catalog.TenantID) error {
 	return nil
 }
 
-// Resume serves a suspended tenant again: what its nodes could not settle is settled,
-// its role may log in, then state and fence. Twice is once. catalog.ErrConflict in
-// any other state; with tenantdb.ErrUnavailable and ErrStore nothing has changed,
-// with ErrUnfenced the state has.
+// Resume serves a suspended tenant again: its database is brought to the fleet's
+// schema, what its nodes could not settle is settled, its role may log in, then state
+// and fence. Twice is once. catalog.ErrConflict in any other state; with *NotUpgraded,
+// tenantdb.ErrUnavailable and ErrStore it is still suspended, with ErrUnfenced it is not.
 func (f *Fleet) Resume(ctx context.Context, id catalog.TenantID) error {
 	t, err := f.cat.Tenant(ctx, id)
 	if err != nil {
@@ -55,7 +55,22 @@ func (f *Fleet) Resume(ctx context.Context, id catalog.TenantID) error {
 	if t.State != catalog.Suspended && t.State != catalog.Active {
 		return fmt.Errorf("resume tenant: it is %s: %w", t.State, catalog.ErrConflict)
 	}
-	err = f.withLogin(ctx, t, f.patience, func(ctx context.Context, conn *pgx.Conn) error {
+	if t.State == catalog.Suspended {
+		// Not under the lock of logins: it takes as long as it takes.
+		if err := f.patiently(ctx, func() error { return f.bringUp(ctx, t) }); err != nil {
+			return fmt.Errorf("resume tenant: %w", err)
+		}
+	}
+	f.dieAt("resume/up")
+	err = f.upToDate(ctx, t, func() error { return f.resume(ctx, t) })
+	if err != nil && !errors.Is(err, catalog.ErrConflict) && !errors.Is(err, ErrUnfenced) {
+		return fmt.Errorf("resume tenant: %w", err)
+	}
+	return err
+}
+
+func (f *Fleet) resume(ctx context.Context, t catalog.Tenant) error {
+	return f.withLogin(ctx, t, f.patience, func(ctx context.Context, conn *pgx.Conn) error {
 		if t.State == catalog.Suspended { // one that is active has its visits
 			if err := f.catchUp(ctx, t); err != nil {
 				return err
@@ -64,17 +79,24 @@ func (f *Fleet) Resume(ctx context.Context, id catalog.TenantID) error {
 		if err := allowLogin(ctx, conn, t.Role, true); err != nil {
 			return err
 		}
-		err := f.transition(ctx, "resume tenant", id, catalog.Active, catalog.Suspended)
+		err := f.transition(ctx, "resume tenant", t.ID, catalog.Active, catalog.Suspended)
 		if errors.Is(err, catalog.ErrConflict) || errors.Is(err, catalog.ErrNotFound) {
-			// Deleted meanwhile: as it was.
+			// Deleted meanwhile, or behind the fleet again: as it was.
 			err = errors.Join(err, allowLogin(ctx, conn, t.Role, false))
 		}
 		return err
 	})
-	if err != nil && !errors.Is(err, catalog.ErrConflict) && !errors.Is(err, ErrUnfenced) {
-		return fmt.Errorf("resume tenant: %w", err)
+}
+
+// patiently tries fn again for the fleet's patience while the server is away.
+func (f *Fleet) patiently(ctx context.Context, fn func() error) error {
+	deadline := time.Now().Add(f.patience)
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := fn()
+		if !errors.Is(err, tenantdb.ErrUnavailable) || time.Now().Add(wait).After(deadline) || pause(ctx, wait) != nil {
+			return err
+		}
 	}
-	return err
 }
 
 // withLogin runs fn under the lock of whoever changes whether the tenant's role may

@@ -5,49 +5,91 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"io/fs"
+	"regexp"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 
+	"freehold/catalog"
 	"freehold/migrations"
 )
 
-// templatePrefix begins the names of templates: its version and a fingerprint of
-// its migrations follow.
+// templatePrefix begins the names of templates: its versions and a sum of its
+// migrations follow, as 4_0123456789ab or, with a product, as 4p2_0123456789ab.
 const templatePrefix = "freehold_template_"
 
 // template is a database that tenants are cloned from.
 type template struct {
 	name string
-	set  migrations.Set
+	at   catalog.Versions
+	sets streams
 }
 
-// template is the one of a schema version, as this binary's migrations make it.
-func (f *Fleet) template(version int64) (template, error) {
-	set := f.set.UpTo(version)
-	sum, err := fingerprint(set.FS)
+// template is the one of these versions, as this binary's migrations and those of
+// the product make it.
+func (f *Fleet) template(ctx context.Context, v catalog.Versions) (template, error) {
+	sets, err := f.setsTo(ctx, v)
+	if err != nil {
+		return template{}, err
+	}
+	h := sha256.New()
+	err = addFiles(h, sets.freehold)
+	name := fmt.Sprintf("%s%d", templatePrefix, v.Freehold)
+	if err == nil && v.Product > 0 {
+		fmt.Fprint(h, "product\n")
+		err = addFiles(h, sets.product)
+		name += fmt.Sprintf("p%d", v.Product)
+	}
 	if err != nil {
 		return template{}, fmt.Errorf("tenant migrations: %w", err)
 	}
-	return template{fmt.Sprintf("%s%d_%s", templatePrefix, version, sum), set}, nil
+	return template{name + "_" + hex.EncodeToString(h.Sum(nil)[:6]), v, sets}, nil
 }
 
-// fingerprint is short for what the migrations are: binaries of one version whose
-// migrations differ must not share a template.
-func fingerprint(fsys fs.FS) (string, error) {
-	names, err := fs.Glob(fsys, "*.sql")
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New()
+// addFiles adds what the migrations are: binaries of one version whose migrations
+// differ must not share a template.
+func addFiles(h io.Writer, set migrations.Set) error {
+	names, err := fs.Glob(set.FS, "*.sql")
 	for _, name := range names {
-		text, err := fs.ReadFile(fsys, name)
-		if err != nil {
-			return "", err
+		text, rerr := fs.ReadFile(set.FS, name)
+		if rerr != nil {
+			return rerr
 		}
 		fmt.Fprintf(h, "%s %d\n%s", name, len(text), text)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:6]), nil
+	return err
+}
+
+var templateName = regexp.MustCompile(`^` + templatePrefix + `([0-9]{1,18})(?:p([0-9]{1,18}))?_[0-9a-f]{12}$`)
+
+// templateVersions reads the versions in a template's name.
+func templateVersions(name string) (v catalog.Versions, ok bool) {
+	parts := templateName.FindStringSubmatch(name)
+	if parts == nil {
+		return v, false
+	}
+	v.Freehold, _ = strconv.ParseInt(parts[1], 10, 64) // digits that fit
+	if parts[2] != "" {
+		v.Product, _ = strconv.ParseInt(parts[2], 10, 64)
+	}
+	return v, true
+}
+
+// firstTemplate makes the one that the next tenant of a server is cloned from; where
+// the fleet is ahead of this binary, the newest that it can make.
+func (f *Fleet) firstTemplate(ctx context.Context, conn *pgx.Conn, server string) error {
+	v, err := f.begins(ctx)
+	if err != nil {
+		return err
+	}
+	v.Freehold = min(v.Freehold, f.latest)
+	t, err := f.template(ctx, v)
+	if err != nil {
+		return err
+	}
+	return f.ensureTemplate(ctx, conn, server, t)
 }
 
 // A template is sealed, last of all, by closing it: one that isn't is half-made.
@@ -90,14 +132,14 @@ func (f *Fleet) ensureTemplate(ctx context.Context, conn *pgx.Conn, server strin
 
 const selectTemplates = `
 select datname from pg_database
- where case when datname ~ '^freehold_template_[0-9]{1,18}_[0-9a-f]{12}$' then split_part(datname, '_', 3)::bigint < $1 end
-   and shobj_description(oid, 'pg_database') = $2`
+ where datname ^@ $1 and shobj_description(oid, 'pg_database') = $2 order by datname`
 
-// dropTemplates drops those that this catalog's fleet has left behind: no tenant
-// begins below its floor, but one whose onboarding waited. That is what kept is for.
+// dropTemplates drops those that this catalog's fleet has left behind, in one stream,
+// and isn't about to reach in the other: no tenant begins below its floors, but one
+// whose onboarding waited. That is what kept is for.
 // conn is the admin's, on database postgres.
 func (f *Fleet) dropTemplates(ctx context.Context, conn *pgx.Conn, kept string) error {
-	floor, err := f.cat.Floor(ctx)
+	floors, err := f.cat.Floors(ctx)
 	if err != nil {
 		return err
 	}
@@ -105,12 +147,13 @@ func (f *Fleet) dropTemplates(ctx context.Context, conn *pgx.Conn, kept string) 
 	if err != nil {
 		return err
 	}
-	old, err := names(ctx, conn, selectTemplates, floor, mark)
+	all, err := names(ctx, conn, selectTemplates, templatePrefix, mark)
 	if err != nil {
 		return err
 	}
-	for _, name := range old {
-		if name == kept {
+	for _, name := range all {
+		v, ours := templateVersions(name)
+		if !ours || name == kept || !v.Below(floors) || v.Freehold > floors.Freehold || v.Product > floors.Product {
 			continue
 		}
 		// Whoever makes it has its lock.
@@ -121,13 +164,11 @@ func (f *Fleet) dropTemplates(ctx context.Context, conn *pgx.Conn, kept string) 
 		if !locked {
 			continue
 		}
-		for _, sql := range []string{
-			"alter database " + ident(name) + " with is_template false",
-			"drop database if exists " + ident(name) + " with (force)",
-		} {
-			if _, err := conn.Exec(ctx, sql); err != nil {
-				return translate(ctx, err)
-			}
+		if _, err := conn.Exec(ctx, "alter database "+ident(name)+" with is_template false"); err != nil {
+			return translate(ctx, err)
+		}
+		if err := dropForced(ctx, conn, name); err != nil {
+			return translate(ctx, err)
 		}
 		f.log.InfoContext(ctx, "old template dropped", "template", name)
 	}
@@ -146,7 +187,7 @@ func templateState(ctx context.Context, conn *pgx.Conn, t template) (sealed, exi
 func (f *Fleet) makeTemplate(ctx context.Context, conn *pgx.Conn, server string, t template, halfMade bool) error {
 	name, owner := ident(t.name), ident(migrations.RoleOwner)
 	if halfMade {
-		if _, err := conn.Exec(ctx, "drop database "+name+" with (force)"); err != nil {
+		if err := dropForced(ctx, conn, t.name); err != nil {
 			return fmt.Errorf("drop a half-made one: %w", translate(ctx, err))
 		}
 	}
@@ -154,11 +195,13 @@ func (f *Fleet) makeTemplate(ctx context.Context, conn *pgx.Conn, server string,
 	if err != nil {
 		return err
 	}
-	// From template0: template1 may hold what somebody put there.
+	// From template0: template1 may hold what somebody put there. Closed until nobody
+	// but its owner can connect.
 	for _, sql := range []string{
-		"create database " + name + " template template0 encoding 'UTF8' owner " + owner,
+		"create database " + name + " template template0 encoding 'UTF8' owner " + owner + " allow_connections false",
 		"revoke all on database " + name + " from public",
 		"comment on database " + name + " is '" + mark + "'",
+		"alter database " + name + " with allow_connections true",
 	} {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return translate(ctx, err)
@@ -168,7 +211,11 @@ func (f *Fleet) makeTemplate(ctx context.Context, conn *pgx.Conn, server string,
 	if err != nil {
 		return err
 	}
-	if _, err := migrations.Apply(ctx, cfg, t.set); err != nil {
+	_, err = migrations.Apply(ctx, cfg, t.sets.freehold)
+	if err == nil && t.at.Product > 0 {
+		_, err = migrations.Apply(ctx, cfg, t.sets.product)
+	}
+	if err != nil {
 		return fmt.Errorf("migrate it: %w", because(ctx, err))
 	}
 	_, err = conn.Exec(ctx, "alter database "+name+" with allow_connections false is_template true")

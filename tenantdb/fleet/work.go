@@ -19,13 +19,20 @@ const (
 	workAtOnce = 4
 )
 
-// Work does operations as they fall due, a few at a time, until ctx ends. What it
+// Work does operations as they fall due, a few at a time, and works on rollouts,
+// until ctx ends. What it
 // has begun then waits for the next worker.
 func (f *Fleet) Work(ctx context.Context) error {
 	var group errgroup.Group
 	for range workAtOnce {
 		group.Go(func() error {
 			f.workAlone(ctx)
+			return nil
+		})
+	}
+	for _, stream := range []catalog.Stream{catalog.StreamFreehold, catalog.StreamProduct} {
+		group.Go(func() error {
+			f.workRollouts(ctx, stream)
 			return nil
 		})
 	}

@@ -1,0 +1,4 @@
+package fleet
+
+// Waves is for its own test.
+var Waves = waves
