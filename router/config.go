@@ -54,8 +54,9 @@ type Config struct {
 	CloseTimeout time.Duration
 	// LeaseWarn is the age at which a lease is logged with where it was taken, 1 s.
 	LeaseWarn time.Duration
-	// SchemaMin and SchemaMax are the tenant schema versions that this binary
-	// serves, both included; 0 leaves that end open.
+	// SchemaMin is the oldest tenant schema that this binary serves, and SchemaMax
+	// the latest that it knows: a later one is served when it needs no more than
+	// that (Route.SchemaNeeds). 0 leaves that end open.
 	SchemaMin, SchemaMax int64
 	// Tracer sees every statement and acquire; nil for none.
 	Tracer pgx.QueryTracer

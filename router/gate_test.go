@@ -43,6 +43,21 @@ func TestGate(t *testing.T) {
 		epoch := s.book.change(id, func(r *catalog.Route) { r.State, r.SchemaVersion = catalog.Active, schema })
 		s.visit(t, id, epoch)
 	}
+	// A version that the release before it can live with, and what such a one takes.
+	for _, c := range []struct {
+		schema, needs int64
+		want          error
+	}{{9, 3, nil}, {9, 2, nil}, {9, 4, router.ErrUpgrading}, {9, 9, router.ErrUpgrading}, {1, 1, router.ErrUpgrading}, {3, 3, nil}} {
+		epoch := s.book.change(id, func(r *catalog.Route) { r.SchemaVersion, r.SchemaNeeds = c.schema, c.needs })
+		if c.want == nil {
+			s.visit(t, id, epoch)
+		} else {
+			s.refused(t, id, epoch, tenantdb.Interactive, c.want)
+		}
+		if err := s.Serves(c.schema, c.needs); !errors.Is(err, c.want) {
+			t.Errorf("version %d that needs %d: %v", c.schema, c.needs, err)
+		}
+	}
 }
 
 // Made-up ids become one look-up a second each, and a newer truth ends a refusal.

@@ -202,8 +202,16 @@ func (r *Router) gate(route catalog.Route, class tenantdb.Class, open bool) erro
 	default:
 		return ErrUnknown
 	}
-	if (r.cfg.SchemaMin > 0 && route.SchemaVersion < r.cfg.SchemaMin) ||
-		(r.cfg.SchemaMax > 0 && route.SchemaVersion > r.cfg.SchemaMax) {
+	return r.Serves(route.SchemaVersion, route.SchemaNeeds)
+}
+
+// Serves returns ErrUpgrading unless this binary serves a tenant whose schema has
+// this version and needs a binary whose latest is that; needs 0 is the version.
+func (r *Router) Serves(version, needs int64) error {
+	if needs == 0 {
+		needs = version
+	}
+	if version < r.cfg.SchemaMin || r.cfg.SchemaMax > 0 && needs > r.cfg.SchemaMax {
 		return ErrUpgrading
 	}
 	return nil

@@ -19,9 +19,12 @@ func (r *Router) why(route catalog.Route, p *pool, s *server, v TenantView) stri
 		return fmt.Sprintf("Paused: the tenant is moving; %s, each for at most %s.", count(v.Waiting, "request waits", "requests wait"), r.cfg.PauseWait)
 	case route.State != catalog.Active:
 		return fmt.Sprintf("Refused: the tenant is %s.", route.State)
+	case route.SchemaVersion < r.cfg.SchemaMin:
+		return fmt.Sprintf("Refused: its schema is version %d, and this binary serves %d and later ones (freehold migrate up).",
+			route.SchemaVersion, r.cfg.SchemaMin)
 	case r.gate(route, 0, true) != nil:
-		return fmt.Sprintf("Refused: its schema is version %d, and this binary serves %d to %d (freehold migrate up).",
-			route.SchemaVersion, r.cfg.SchemaMin, r.cfg.SchemaMax)
+		return fmt.Sprintf("Refused: its schema is version %d, which needs a binary that knows version %d, and this one knows %d (upgrade this node).",
+			route.SchemaVersion, orDefault(route.SchemaNeeds, route.SchemaVersion), r.cfg.SchemaMax)
 	case v.Breaker == gobreaker.StateOpen.String():
 		return "Refused: its database refused several connections in a row" + last(v.Errors) + "; it is tried again within a second."
 	case s.breaker.State() == gobreaker.StateOpen && v.Idle+v.Leased == 0:

@@ -122,5 +122,9 @@ func TestWhy_States(t *testing.T) {
 	s.tell(id, catalog.Deleting)
 	s.says(t, id, "Refused", "deleting")
 	s.book.change(id, func(r *catalog.Route) { r.State, r.SchemaVersion = catalog.Active, 2 })
-	s.says(t, id, "Refused", "schema", "version 2", "freehold migrate up")
+	s.says(t, id, "Refused", "schema is version 2", "knows version 2", "this one knows 1", "upgrade this node")
+	s.book.change(id, func(r *catalog.Route) { r.SchemaVersion, r.SchemaNeeds = 4, 3 })
+	s.says(t, id, "Refused", "schema is version 4", "knows version 3", "this one knows 1")
+	s.book.change(id, func(r *catalog.Route) { r.SchemaVersion, r.SchemaNeeds = 0, 0 })
+	s.says(t, id, "Refused", "schema is version 0", "serves 1 and later", "freehold migrate up")
 }

@@ -67,6 +67,13 @@ func (s *server) routes() []rest.Route[operator] {
 		{Method: get, Path: "/operations/{id}", Summary: "Show an operation, step by step.", Endpoint: rest.Give(s.operation)},
 		{Method: post, Path: "/operations/{id}/retry", Summary: "Do a failed operation again, from the step that it came to.", Endpoint: rest.Give(s.retryOperation)},
 		{Method: post, Path: "/operations/{id}/cancel", Summary: "End an operation and undo what can be undone: an onboarding is rolled back.", Timeout: slow, Endpoint: rest.Give(s.cancelOperation)},
+		// It runs SQL of its body in every tenant's database.
+		{Method: post, Path: "/rollouts", Scope: scopeOwner, Summary: "Begin a rollout of schema changes over all tenants, wave by wave: workers do it.", Timeout: slow, Endpoint: rest.Take(http.StatusAccepted, s.beginRollout)},
+		{Method: get, Path: "/rollouts", Summary: "List rollouts, newest first.", Query: rolloutFilters, Endpoint: rest.Give(s.rollouts)},
+		{Method: get, Path: "/rollouts/{id}", Summary: "Show how far a rollout is, what failed and which command is next.", Endpoint: rest.Give(s.rollout)},
+		{Method: get, Path: "/rollouts/{id}/targets", Summary: "List a rollout's tenants by slug.", Query: targetFilters, Endpoint: rest.Give(s.rolloutTargets)},
+		{Method: post, Path: "/rollouts/{id}/resume", Summary: "Have a rollout that was halted, or ended in part, go on: what failed is tried again, by workers.", Endpoint: rest.Give(s.resumeRollout)},
+		{Method: post, Path: "/rollouts/{id}/abort", Summary: "Give a rollout up: what is migrated stays so, nothing more is begun.", Query: abortQuery, Endpoint: rest.Give(s.abortRollout)},
 		{Method: get, Path: "/nodes", Summary: "List nodes.", Endpoint: rest.Give(s.nodes)},
 		{Method: get, Path: "/router", Summary: "Show this node's connection router: its servers, and its busiest tenants.", Query: topQuery, Endpoint: rest.Give(s.routerView)},
 		{Method: get, Path: "/router/tenants/{slug}", Summary: "Show a tenant as this node's router serves it, and why it is slow or refused.", Endpoint: rest.Give(s.explain)},

@@ -114,7 +114,8 @@ func (c caller) asks(r *rest.Request, standing *inference.Standing) inference.Ca
 	return call
 }
 
-// gate authenticates, checks state and scope, and runs the handler as the caller.
+// gate authenticates, checks state, scope and schema, and runs the handler as the
+// caller.
 // When the tenant's database says that this was decided on an old truth, nothing
 // has been done yet, and all of it is decided once more.
 func (s *server) gate(ctx context.Context, r *rest.Request, scope string, run func(caller) (*rest.Reply, error)) (*rest.Reply, error) {
@@ -125,6 +126,11 @@ func (s *server) gate(ctx context.Context, r *rest.Request, scope string, run fu
 		}
 		r.Tenant = id.Tenant.String()
 		if err := admissible(id, scope); err != nil {
+			return nil, err
+		}
+		// Also what needs no database waits for a binary that fits: a handler may rely
+		// on the schema that it was written for.
+		if err := s.router.Serves(id.SchemaVersion, id.SchemaNeeds); err != nil {
 			return nil, err
 		}
 		reply, err := run(caller{id, bounded{s.router.For(id.Tenant, id.Epoch), s.wait}})

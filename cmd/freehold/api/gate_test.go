@@ -202,17 +202,24 @@ func TestFencedRequestIsDecidedAgain(t *testing.T) {
 	b.client.Do("GET", "/v1/models/chat-1", "").Refused(503, "database_unavailable", "")
 }
 
-// deafen has the catalog notify nobody any more, and returns what the node knew
-// last.
-func (b *bench) deafen() (seen int64) {
+// catalog is a connection to the catalog's database that the test ends.
+func (b *bench) catalog() *pgx.Conn {
 	b.Helper()
 	u, err := url.Parse(pgtest.AdminURL(b))
 	b.OK(err)
 	u.Path = "/" + b.Database
 	conn, err := pgx.Connect(b.Context(), u.String())
 	b.OK(err)
-	defer func() { _ = conn.Close(context.WithoutCancel(b.Context())) }()
-	_, err = conn.Exec(b.Context(), `
+	b.Cleanup(func() { _ = conn.Close(context.WithoutCancel(b.Context())) })
+	return conn
+}
+
+// deafen has the catalog notify nobody any more, and returns what the node knew
+// last.
+func (b *bench) deafen() (seen int64) {
+	b.Helper()
+	conn := b.catalog()
+	_, err := conn.Exec(b.Context(), `
 		create or replace function catalog_tick(p_platform boolean) returns bigint language sql as $$
 			update catalog_clock set seq = seq + 1,
 			       platform_seq = case when p_platform then seq + 1 else platform_seq end returning seq $$`)

@@ -199,7 +199,7 @@ func (d *dev) populate(ctx context.Context, demo Demo) (map[string]string, error
 			return nil, err
 		}
 	}
-	if _, err := p.Fleet.MigrateAll(ctx, fleet.MigrateOptions{}); err != nil {
+	if err := p.Fleet.Upgrade(ctx, "dev"); err != nil {
 		d.log.Warn("not every tenant's database is at this binary's schema: see freehold migrate status")
 	}
 	known, err := readEnv(d.path(devEnvFile))

@@ -71,6 +71,7 @@ type node struct {
 	log     *slog.Logger
 
 	pipeline *pipeline
+	health   *waveHealth
 	finish   func(ctx context.Context) // ends what works behind requests
 }
 
@@ -83,14 +84,15 @@ func newNode(p *Platform, cfg Config, version, token string, tr *tracing, log *s
 	if err != nil {
 		return nil, err
 	}
-	said := &health{}
-	cache := catalog.NewCache(p.Catalog, catalog.CacheConfig{
-		NodeName: name, Version: version, StaleServe: set.staleServe, Logger: log, Health: said.text,
-	})
 	latest, err := migrations.Tenant().Latest()
 	if err != nil {
 		return nil, err
 	}
+	said := &health{}
+	cache := catalog.NewCache(p.Catalog, catalog.CacheConfig{
+		NodeName: name, Version: version, StaleServe: set.staleServe, Logger: log, Health: said.text,
+		SchemaMin: minSchema, SchemaMax: latest,
+	})
 	sh := newShares(cache.DeadAfter(), log)
 	sh.ask, sh.drop = cache.Share, p.Fleet.DropSilentShare
 	rt, err := newRouter(p, cache, sh, set, tr, latest, log)
@@ -110,7 +112,11 @@ func newNode(p *Platform, cfg Config, version, token string, tr *tracing, log *s
 		}
 		return nil
 	}
-	n := &node{cfg: cfg, catalog: p.Catalog, cache: cache, router: rt, shares: sh, pipeline: inf, tracing: tr, log: log}
+	wh, err := newWaveHealth(p.Catalog, cache, log)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{cfg: cfg, catalog: p.Catalog, cache: cache, router: rt, shares: sh, pipeline: inf, health: wh, tracing: tr, log: log}
 	m.Breakers(eng.breakers)
 	n.api, err = api.New(api.Config{
 		Cache: cache, Router: rt, Inference: inf.Service, Keys: tenantKeys(p), Audits: tenantAudits(p), Ready: readyCheck, Logger: log, Version: version,
@@ -126,6 +132,7 @@ func newNode(p *Platform, cfg Config, version, token string, tr *tracing, log *s
 	if err != nil {
 		return nil, err
 	}
+	n.api.ObserveTenants(wh.count)
 	for name, door := range map[string]*rest.Door{"api": n.api, "admin": n.admin} {
 		door.Observe(m.Door(name))
 		if tr != nil {
@@ -184,6 +191,7 @@ func (n *node) run(ctx context.Context, p *Platform, workers bool, apiLn, adminL
 		}
 	}
 	defer endBehind()
+	g.Go(func() error { n.health.run(parts); return nil })
 	g.Go(func() error { return n.api.Serve(apiLn) })
 	g.Go(func() error { return n.admin.Serve(adminLn) })
 	var w *background
@@ -257,11 +265,15 @@ func Work(ctx context.Context, cfg Config, version string, log *slog.Logger) err
 	if err != nil {
 		return err
 	}
+	latest, err := migrations.Tenant().Latest()
+	if err != nil {
+		return err
+	}
 	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var listed sync.WaitGroup
 	defer listed.Wait()
 	defer stop()
-	listed.Go(func() { p.Catalog.Attend(parts, "worker "+name, version) })
+	listed.Go(func() { p.Catalog.Attend(parts, "worker "+name, version, minSchema, latest) })
 	w, err := startWorkers(parts, p, cfg, log)
 	if err != nil {
 		return err

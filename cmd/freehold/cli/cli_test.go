@@ -95,7 +95,17 @@ func TestMistakes(t *testing.T) { //nolint:paralleltest // the environment is th
 		{"server remove nope", 1, "server nope: not found"},
 		{"server add x --url postgres://u:hunter2@h/postgres", 2, "usage: the URL holds a password…"},
 		{"migrate up --parallel 0", 2, "usage: --parallel is at least 1"},
-		{"migrate up --tenant nope", 1, "tenant nope: not found"},
+		{"migrate up --waves 10,1", 2, "invalid: waves: want rising per cents…"},
+		{"migrate up --canary nope", 2, "invalid: canary…"},
+		{"migrate up --stream product", 2, "invalid: dir: there are no migrations of the product yet…"},
+		{"migrate status nope", 2, "invalid: rollout: want its id…"},
+		{"migrate status abcd", 1, "rollout abcd: not found"},
+		{"migrate status --state failed", 2, "usage: --state and --tenant narrow --targets"},
+		{"migrate status --targets --state bogus", 2, "usage: --state is one of waiting, running…"},
+		{"migrate status --targets --watch", 2, "usage: --watch or --targets, not both"},
+		{"migrate list --stream bogus", 2, "usage: --stream is freehold or product"},
+		{"migrate resume", 1, "no rollout is open: freehold migrate list"},
+		{"migrate abort abcd", 1, "rollout abcd: not found"},
 		{"dev --tenants 1", 2, "usage: --tenants is at least 2"},
 		{"dev --listen x --admin-listen y", 2, "bad configuration:\nFREEHOLD_LISTEN: \"x\" is not host:port\nFREEHOLD_ADMIN_LISTEN: \"y\" is not host:port"},
 		{"completion bogus", 2, "usage: unknown command…"},
@@ -118,7 +128,7 @@ func TestJSON(t *testing.T) { //nolint:paralleltest // the environment is the pr
 	b := setup(t)
 	for _, args := range []string{
 		"engine add up --url http://127.0.0.1:9/v1 --key-file -", "engine list", "model add chat-1 --engine up", "model list",
-		"tenant list", "server list", "server show main", "migrate status", "migrate up", "doctor", "operation list", "version", "catalog migrate",
+		"tenant list", "server list", "server show main", "migrate status", "migrate up", "migrate list", "doctor", "operation list", "version", "catalog migrate",
 	} {
 		out, err := b.run("sk-hunter2", 0, append(strings.Fields(args), "-o", "json")...)
 		if !json.Valid([]byte(out)) || err != "" {

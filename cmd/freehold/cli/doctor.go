@@ -11,12 +11,18 @@ import (
 )
 
 func (e *env) doctorCmd() *cobra.Command {
-	return &cobra.Command{
+	var upgrade bool
+	c := &cobra.Command{
 		Use: "doctor", Short: "Check the catalog, the servers, the tenants' databases and the object store", Args: usageArgs(cobra.NoArgs),
 		Long: `Check the catalog, the servers, the tenants' databases and the object store.
 
-What is provably left of a deletion is removed; all else is only told.`,
+What is provably left of a deletion is removed; all else is only told. With --upgrade,
+run with a new release's freehold, it says in its first line whether to begin the
+upgrade to that release, and why not.`,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if upgrade {
+				return e.doctorUpgrade(c)
+			}
 			p, store, err := e.openForDoctor(c)
 			if err != nil {
 				return err
@@ -25,6 +31,8 @@ What is provably left of a deletion is removed; all else is only told.`,
 			return e.doctor(c.Context(), p, store)
 		},
 	}
+	c.Flags().BoolVar(&upgrade, "upgrade", false, "whether to begin an upgrade to this release; exit status 1: not yet")
+	return c
 }
 
 // openForDoctor opens the object store too, if one is configured. One that is away
@@ -58,7 +66,18 @@ func (e *env) doctor(ctx context.Context, p *app.Platform, store *fleet.Finding)
 		findings = append(findings, *store)
 	}
 	findings = append(findings, reconciled(report, store != nil && store.OK)...)
-	lines, bad := table{}, 0
+	lines, bad := findingTable(findings)
+	if err := e.show(findings, lines); err != nil {
+		return err
+	}
+	if bad > 0 {
+		return fmt.Errorf("%d of %d checks failed", bad, len(findings))
+	}
+	return nil
+}
+
+// findingTable lists findings, and counts the bad ones.
+func findingTable(findings []fleet.Finding) (lines table, bad int) {
 	for _, f := range findings {
 		mark, text := "ok", f.What
 		if !f.OK {
@@ -69,13 +88,7 @@ func (e *env) doctor(ctx context.Context, p *app.Platform, store *fleet.Finding)
 		}
 		lines.add(mark, text)
 	}
-	if err := e.show(findings, lines); err != nil {
-		return err
-	}
-	if bad > 0 {
-		return fmt.Errorf("%d of %d checks failed", bad, len(findings))
-	}
-	return nil
+	return lines, bad
 }
 
 // reconciled tells what a reconciliation did, and where it couldn't look; what it

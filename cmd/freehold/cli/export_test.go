@@ -4,4 +4,8 @@ package cli
 var (
 	Attended  = attended
 	ParseSize = parseSize
+
+	RolloutLines = rolloutLines
+	Summary      = summary
+	DrawnBar     = drawnBar
 )

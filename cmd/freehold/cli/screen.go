@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -30,8 +29,11 @@ const (
 type screen struct{ out *os.File }
 
 // screen returns the terminal that this command writes to, or nil.
-func (e *env) screen() *screen {
-	f, ok := e.out.(*os.File)
+func (e *env) screen() *screen { return screenOf(e.out) }
+
+// screenOf is the terminal behind w, or nil.
+func screenOf(w io.Writer) *screen {
+	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return nil
 	}
@@ -60,9 +62,15 @@ func (s *screen) draw(lines []string) error {
 	return err
 }
 
-// live draws the node's router each second until ctx ends or somebody types q,
-// and leaves the terminal as it was.
-func (e *env) live(ctx context.Context, s *screen, n *node, o topOptions, first nodeRouter) (err error) {
+// picture is what a live screen shows; the last one ends it.
+type picture struct {
+	lines []string
+	last  bool
+}
+
+// live draws first, and each second what again makes, until that is the last, ctx
+// ends or somebody types q, and leaves the terminal as it was.
+func (e *env) live(ctx context.Context, s *screen, first picture, again func(context.Context) picture) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	var work sync.WaitGroup
 	defer func() {
@@ -84,14 +92,14 @@ func (e *env) live(ctx context.Context, s *screen, n *node, o topOptions, first 
 	}
 	defer func() { _, _ = io.WriteString(s.out, "\r\n"+showCursor) }()
 
-	drawn := make(chan []string)
-	work.Go(func() { watch(ctx, n, o, drawn) })
-	for picture := lines(first); ; {
-		if err := s.draw(picture); err != nil {
+	drawn := make(chan picture)
+	work.Go(func() { watch(ctx, again, drawn) })
+	for now := first; ; {
+		if err := s.draw(now.lines); err != nil || now.last {
 			return err
 		}
 		select {
-		case picture = <-drawn:
+		case now = <-drawn:
 		case key := <-keys:
 			if key == 'q' || key == ctrlC {
 				return nil
@@ -104,9 +112,8 @@ func (e *env) live(ctx context.Context, s *screen, n *node, o topOptions, first 
 
 const ctrlC = 3
 
-// watch sends a picture each second until ctx ends. A node that doesn't answer
-// may be starting anew: the picture says so, and the next may be better.
-func watch(ctx context.Context, n *node, o topOptions, drawn chan<- []string) {
+// watch sends a picture each second until ctx ends.
+func watch(ctx context.Context, again func(context.Context) picture, drawn chan<- picture) {
 	tick := time.NewTicker(refresh)
 	defer tick.Stop()
 	for {
@@ -115,18 +122,20 @@ func watch(ctx context.Context, n *node, o topOptions, drawn chan<- []string) {
 		case <-ctx.Done():
 			return
 		}
-		r, err := fetch(ctx, n, o)
-		picture := lines(r)
-		if err != nil {
-			picture = []string{time.Now().Format(time.TimeOnly) + "   asking again each second", "", err.Error()}
-		}
-		if errors.Is(err, context.Canceled) {
+		next := again(ctx)
+		if ctx.Err() != nil {
 			return
 		}
 		select {
-		case drawn <- picture:
+		case drawn <- next:
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// unanswered is the picture of what doesn't answer: it may be starting anew, and
+// the next may be better.
+func unanswered(err error) picture {
+	return picture{lines: []string{time.Now().Format(time.TimeOnly) + "   asking again each second", "", err.Error()}}
 }

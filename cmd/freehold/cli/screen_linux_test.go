@@ -145,18 +145,29 @@ func TestRouterTopLive(t *testing.T) { //nolint:paralleltest // the environment 
 	}
 }
 
-// How far a work is stands on stderr, at a terminal, on one line of it.
-func TestProgress(t *testing.T) { //nolint:paralleltest // the environment is the process's
+// How far a rollout is stands on stderr, at a terminal, and its end on stdout.
+func TestRolloutScreen(t *testing.T) { //nolint:paralleltest // the environment is the process's
 	b := setup(t)
 	b.store()
 	b.run("", 0, "tenant", "create", "acme")
+	dir := product(t, map[string]string{"00001_notes.sql": notes})
 	term := openTerminal(t)
 	var stdout bytes.Buffer
-	if got := cli.Run(t.Context(), "test", []string{"migrate", "up"}, term.side, &stdout, term.side); got != 0 {
+	if got := cli.Run(t.Context(), "test", []string{"migrate", "up", "--dir", dir}, term.side, &stdout, term.side); got != 0 {
 		t.Errorf("status %d", got)
 	}
-	shown := term.until("migrating")
-	if strings.Contains(shown, "\n") || strings.Contains(stdout.String(), "migrating") {
-		t.Errorf("shown %q, said %q", shown, stdout.String())
+	term.until("rollout ")
+	term.until("] 100%")
+	if stdout.String() != "1 of 1 tenant at version 1\n" {
+		t.Errorf("said %q", stdout.String())
 	}
+
+	// Of one that has ended there is one picture, without waiting for a key.
+	term = openTerminal(t)
+	var stderr bytes.Buffer
+	if got := cli.Run(t.Context(), "test", []string{"migrate", "status", "--watch"}, term.side, term.side, &stderr); got != 0 || stderr.Len() > 0 {
+		t.Errorf("status %d, %s", got, stderr.String())
+	}
+	term.until("done: 1 tenant at version 1")
+	term.until("\x1b[?25h")
 }

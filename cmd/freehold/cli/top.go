@@ -78,7 +78,13 @@ func (e *env) top(ctx context.Context, n *node, o topOptions) error {
 		return e.json(first)
 	}
 	if s := e.screen(); s != nil && !o.once {
-		return e.live(ctx, s, n, o, first)
+		return e.live(ctx, s, picture{lines: lines(first)}, func(ctx context.Context) picture {
+			r, err := fetch(ctx, n, o)
+			if err != nil {
+				return unanswered(err)
+			}
+			return picture{lines: lines(r)}
+		})
 	}
 	_, err = io.WriteString(e.out, strings.Join(lines(first), "\n")+"\n")
 	return err

@@ -31,6 +31,11 @@ const (
 	SpoolLeft         = "spool_left"
 	AuditLate         = "audit_late"
 	VisitFailing      = "visit_failing"
+	RolloutHalted     = "rollout_halted"
+	RolloutPartial    = "rollout_partial"
+	RolloutUnled      = "rollout_unled"
+	SchemaDrift       = "schema_drift"
+	IndexInvalid      = "index_invalid"
 )
 
 // Need is one trouble, of one thing or of many.
@@ -44,11 +49,12 @@ type Need struct {
 
 // Status is the platform at a glance.
 type Status struct {
-	Tenants      map[string]int   `json:"tenants"` // by state
-	SchemaTarget int64            `json:"schema_target"`
-	Servers      []catalog.Server `json:"servers"`
-	Nodes        []Node           `json:"nodes"`
-	Needs        []Need           `json:"needs"` // the most urgent first; empty is well
+	Tenants       map[string]int   `json:"tenants"` // by state
+	SchemaTarget  int64            `json:"schema_target"`
+	ProductTarget int64            `json:"product_target"` // 0: there are no tables of a product
+	Servers       []catalog.Server `json:"servers"`
+	Nodes         []Node           `json:"nodes"`
+	Needs         []Need           `json:"needs"` // the most urgent first; empty is well
 }
 
 // Node is a process that serves, or did a short while ago.
@@ -72,8 +78,8 @@ func (s Status) Live() int {
 // sources are who looks for what, the most urgent first. A new kind of trouble is
 // a constant above, a function and its place here.
 var sources = []func(look) []Need{
-	noNode, serverDown, breakerOpen, serverSilent, operationFailed, operationOverdue, finding, auditLate, spoolLeft, visitFailing,
-	serverNearLimit, tenantBelowTarget, catalogBackupOld, mailStuck, nodeSilent, choreFailed, readyLow,
+	noNode, serverDown, breakerOpen, serverSilent, rolloutWaits, rolloutUnled, operationFailed, operationOverdue, finding, auditLate, spoolLeft, visitFailing,
+	serverNearLimit, tenantBelowTarget, schemaDrift, catalogBackupOld, mailStuck, nodeSilent, choreFailed, readyLow,
 }
 
 // look is what sources look at.
@@ -101,7 +107,7 @@ func from(o catalog.Overview, target int64) Status {
 	for _, n := range o.Nodes {
 		l.nodes = append(l.nodes, Node{Node: n.Node, Live: n.Silent <= nodeSilence, Health: parseHealth(n.Health)})
 	}
-	s := Status{Tenants: o.Tenants, SchemaTarget: target, Servers: o.Servers, Nodes: l.nodes, Needs: []Need{}}
+	s := Status{Tenants: o.Tenants, SchemaTarget: target, ProductTarget: o.ProductTarget, Servers: o.Servers, Nodes: l.nodes, Needs: []Need{}}
 	if s.Servers == nil {
 		s.Servers = []catalog.Server{}
 	}

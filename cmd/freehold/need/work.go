@@ -54,20 +54,6 @@ func command(g catalog.FindingGroup) string {
 	return "freehold doctor"
 }
 
-func tenantBelowTarget(l look) []Need {
-	if len(l.Below) == 0 {
-		return nil
-	}
-	n := Need{Kind: TenantBelowTarget, Command: "freehold migrate up"}
-	for _, g := range l.Below { // the oldest first
-		n.Count += g.Count
-		n.Names = append(n.Names, g.Tenants...)
-	}
-	n.Names = n.Names[:min(len(n.Names), catalog.Sample)]
-	n.What = fmt.Sprintf("%s below schema %d, the oldest at %d: %s", plural(n.Count, "tenant"), l.target, l.Below[0].Version, few(n.Names, n.Count))
-	return []Need{n}
-}
-
 const (
 	// backupAge is how old the catalog's newest backup may be, and backupGrace how
 	// old a platform may become without one: they are made by the hour.

@@ -44,6 +44,7 @@ type Door struct {
 
 	// Set before Serve; nil: nobody wants to know.
 	observe func(Observation)
+	tenants func(Ended)
 	tracer  trace.Tracer
 
 	// all ends every request, streams the streamed ones. They are roots: a

@@ -39,6 +39,9 @@ const (
 	typeServer  = "server_error"
 )
 
+// codeStopping is the code of what a stopping node turns away.
+const codeStopping = "shutting_down"
+
 // Error is an answer that isn't a success: a row of the table, or what a handler
 // refuses by itself. Message is sent as it stands.
 type Error struct {
@@ -110,9 +113,9 @@ var table = []row{
 	{is: catalog.ErrInvalid, status: 400, code: "invalid_request"},
 	{is: errMalformed, status: 400, code: "invalid_request", message: "The request could not be read."},
 	{is: errClientGone, status: 499, code: "client_closed_request", message: "The client went away."},
-	{is: ErrShuttingDown, status: 503, code: "shutting_down", message: "This node is stopping.", retry: time.Second},
-	{is: inference.ErrStopped, status: 503, code: "shutting_down", message: "This node is stopping.", retry: time.Second},
-	{is: router.ErrClosed, status: 503, code: "shutting_down", message: "This node is stopping.", retry: time.Second},
+	{is: ErrShuttingDown, status: 503, code: codeStopping, message: "This node is stopping.", retry: time.Second},
+	{is: inference.ErrStopped, status: 503, code: codeStopping, message: "This node is stopping.", retry: time.Second},
+	{is: router.ErrClosed, status: 503, code: codeStopping, message: "This node is stopping.", retry: time.Second},
 	{is: router.ErrMoving, status: 503, code: "tenant_moving", message: "This tenant is moving to another server.", retry: time.Second},
 	{is: router.ErrUpgrading, status: 503, code: "tenant_upgrading", message: "This tenant's database is being upgraded.", retry: 5 * time.Second},
 	{is: router.ErrBusy, status: 503, code: "server_full", message: "No database connection became free in time.", retry: time.Second},

@@ -23,6 +23,8 @@ type call struct {
 	started time.Time
 	tenant  string
 	span    trace.Span // nil: none is recorded
+	outcome outcome
+	first   time.Duration // until a stream's first event; 0: it isn't known
 }
 
 // begin starts a call's clock and writes the headers that every answer bears.
@@ -123,6 +125,7 @@ func (d *Door) answer(c *fiber.Ctx, cl *call, reply *Reply) {
 
 func (d *Door) fail(c *fiber.Ctx, cl *call, err error) {
 	e := Describe(err)
+	cl.outcome = e.outcome()
 	d.logError(cl, e)
 	if e.Status == http.StatusUnauthorized {
 		c.Set(fiber.HeaderWWWAuthenticate, "Bearer")

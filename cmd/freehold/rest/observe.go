@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -11,6 +12,8 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"freehold/inference/engine"
 )
 
 // Observation is one answered request as a metric may have it: the route's
@@ -25,6 +28,54 @@ type Observation struct {
 // Observe has fn called with each answer, after it, on the goroutine that
 // answered. Call it before Serve.
 func (d *Door) Observe(fn func(Observation)) { d.observe = fn }
+
+// Ended is how a request of a tenant's ended, as far as it tells how the tenant is
+// served: that it was, or that the platform failed it.
+type Ended struct {
+	Tenant string
+	Failed bool
+	Took   time.Duration // until its answer; of a stream, until its first event
+}
+
+// ObserveTenants has fn called with each of them, on the goroutine that answered:
+// it must be quick. Left out are refusals, which are the client's doing or the
+// tenant's policy's, what an engine failed, and what a stopping node turns away. Call
+// it before Serve.
+func (d *Door) ObserveTenants(fn func(Ended)) { d.tenants = fn }
+
+// outcome is what an answer says of how its tenant is served.
+type outcome int
+
+const (
+	served outcome = iota
+	failed
+	neither
+)
+
+// outcome of an error. Who goes away may have waited for too long: that it waited
+// counts.
+func (e *Error) outcome() outcome {
+	_, engines := errors.AsType[*engine.Error](e.Err)
+	switch {
+	case e.clientGone:
+		return served
+	case e.Status < http.StatusInternalServerError, engines, e.Code == codeStopping:
+		return neither
+	}
+	return failed
+}
+
+// told has whoever watches over tenants know of a call that has ended.
+func (d *Door) told(cl *call) {
+	if d.tenants == nil || cl.tenant == "" || cl.outcome == neither {
+		return
+	}
+	took := cl.first
+	if took == 0 {
+		took = time.Since(cl.started)
+	}
+	d.tenants(Ended{Tenant: cl.tenant, Failed: cl.outcome == failed, Took: took})
+}
 
 // Trace has t record a span for each request that reached a route, the probes
 // left out. Call it before Serve.
@@ -60,6 +111,7 @@ func (d *Door) startSpan(ctx context.Context, c *fiber.Ctx, cl *call) context.Co
 
 // observed ends what was begun to be told of a call.
 func (d *Door) observed(cl *call, status int, code string) {
+	d.told(cl)
 	if cl.span != nil {
 		cl.span.SetAttributes(attribute.Int("http.response.status_code", status))
 		if code != "" {

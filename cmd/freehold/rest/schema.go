@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,7 +27,11 @@ func fieldsOf(t reflect.Type) []field {
 	for f := range fieldsIn(t) {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if f.Anonymous && name == "" {
-			list = append(list, fieldsOf(f.Type)...)
+			for _, inner := range fieldsOf(f.Type) {
+				if !slices.ContainsFunc(list, inner.named) {
+					list = append(list, inner)
+				}
+			}
 			continue
 		}
 		if !f.IsExported() || name == "-" {
@@ -36,10 +41,14 @@ func fieldsOf(t reflect.Type) []field {
 			name = f.Name
 		}
 		optional := f.Type.Kind() == reflect.Pointer || strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero")
-		list = append(list, field{name, !optional, f.Type, f.Tag.Get("doc")})
+		own := field{name, !optional, f.Type, f.Tag.Get("doc")}
+		list = append(slices.DeleteFunc(list, own.named), own) // it hides an embedded one
 	}
 	return list
 }
+
+// named reports whether f is another field of the same name.
+func (f field) named(other field) bool { return f.name == other.name }
 
 func fieldsIn(t reflect.Type) func(func(reflect.StructField) bool) {
 	return func(yield func(reflect.StructField) bool) {

@@ -47,6 +47,9 @@ func (d *Door) stream(ctx context.Context, c *fiber.Ctx, cl *call, reply *Reply,
 		d.fail(c, cl, ev.err)
 		return
 	}
+	if first != nil {
+		cl.first = time.Since(cl.started)
+	}
 	c.Status(http.StatusOK)
 	c.Set(fiber.HeaderContentType, "text/event-stream; charset=utf-8")
 	c.Set(fiber.HeaderCacheControl, "no-cache")
@@ -130,6 +133,9 @@ func (d *Door) pump(w *bufio.Writer, cl *call, ev *events, next []byte, ended bo
 		}
 		select {
 		case next, open = <-ev.frames:
+			if cl.first == 0 {
+				cl.first = time.Since(cl.started)
+			}
 			ping.Reset(pingEvery)
 		case <-ping.C:
 			next = []byte(": ping\n\n")
@@ -141,6 +147,7 @@ func (d *Door) pump(w *bufio.Writer, cl *call, ev *events, next []byte, ended bo
 		return
 	}
 	e := Describe(ev.err)
+	cl.outcome = e.outcome()
 	d.logError(cl, e)
 	if !errors.Is(ev.err, errClientGone) {
 		b, _ := json.Marshal(e.body()) // strings always encode

@@ -20,6 +20,7 @@ import (
 	"freehold/cmd/freehold/rest"
 	"freehold/inference"
 	"freehold/inference/engine"
+	"freehold/migrations"
 	"freehold/migrations/pgtest"
 	"freehold/router"
 	"freehold/tenantdb"
@@ -124,8 +125,12 @@ const PauseWait = time.Second
 func (p *Platform) run(poll time.Duration) {
 	p.Helper()
 	p.Cache = catalog.NewCache(p.Catalog, catalog.CacheConfig{NodeName: "test", Version: "test", Poll: poll, Logger: p.Logger})
-	var err error
-	p.Router, err = router.New(router.Config{Route: p.Cache.Route, OpenTimeout: 2 * time.Second, PauseWait: PauseWait, Logger: p.Logger})
+	latest, err := migrations.Tenant().Latest()
+	p.OK(err)
+	p.Router, err = router.New(router.Config{
+		Route: p.Cache.Route, OpenTimeout: 2 * time.Second, PauseWait: PauseWait, Logger: p.Logger,
+		SchemaMin: 1, SchemaMax: latest,
+	})
 	p.OK(err)
 	p.Cache.OnChange(p.Router.Invalidate)
 	p.Inference, err = inference.New(inference.Config{

@@ -1,0 +1,4 @@
+package cli
+
+// DriftLines is for its own test.
+var DriftLines = driftLines

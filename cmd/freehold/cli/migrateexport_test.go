@@ -1,0 +1,7 @@
+package cli
+
+// For their own tests.
+var (
+	PlanLines   = planLines
+	DryRunLines = dryRunLines
+)
