@@ -1,6 +1,7 @@
 package child
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -35,6 +36,34 @@ func Build(t testing.TB, pkg string) string {
 	return bin
 }
 
+// BuildWith is Build with files laid over the sources, by their paths below the
+// module's root: another release of the program. Its binary is the test's own, and goes
+// with it.
+func BuildWith(t testing.TB, pkg string, files map[string]string) string {
+	t.Helper()
+	root, dir := Root(t), t.TempDir()
+	over := map[string]string{}
+	for name, body := range files {
+		file := filepath.Join(dir, strconv.Itoa(len(over)))
+		if err := os.WriteFile(file, []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		over[filepath.Join(root, filepath.FromSlash(name))] = file
+	}
+	text, err := json.Marshal(map[string]any{"Replace": over})
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay, bin := filepath.Join(dir, "overlay.json"), filepath.Join(dir, path.Base(pkg))
+	if err := os.WriteFile(overlay, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := goBuild(root, pkg, bin, "-overlay", overlay); err != nil {
+		t.Fatalf("build %s: %v", pkg, err)
+	}
+	return bin
+}
+
 func compile(t testing.TB, pkg string) (string, error) {
 	root := Root(t)
 	dir := filepath.Join(root, "bin", "e2e")
@@ -45,13 +74,20 @@ func compile(t testing.TB, pkg string) (string, error) {
 	// Several test processes build at once, and a rename is seen whole.
 	fresh := bin + "." + strconv.Itoa(os.Getpid())
 	defer os.Remove(fresh)
-	cmd := exec.Command("go", "build", "-o", fresh, pkg)
+	if err := goBuild(root, pkg, fresh); err != nil {
+		return "", err
+	}
+	return bin, os.Rename(fresh, bin)
+}
+
+func goBuild(root, pkg, bin string, flags ...string) error {
+	cmd := exec.Command("go", append(append([]string{"build"}, flags...), "-o", bin, pkg)...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
+		return fmt.Errorf("%w\n%s", err, out)
 	}
-	return bin, os.Rename(fresh, bin)
+	return nil
 }
 
 // Root returns the module's root, the nearest folder above the test's that

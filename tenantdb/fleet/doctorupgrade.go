@@ -293,6 +293,6 @@ func (d *upgrade) conclude() {
 	case d.next != "":
 		d.report.Verdict = fmt.Sprintf("ready to upgrade from schema %d to %d: %s", d.report.From, d.report.Target, d.next)
 	default:
-		d.report.Verdict = fmt.Sprintf("ready to upgrade from schema %d to %d: freehold migrate up, then this release's binary in place of the nodes'", d.report.From, d.report.Target)
+		d.report.Verdict = fmt.Sprintf("ready to upgrade from schema %d to %d: this release's binary in place of the nodes', then freehold migrate up", d.report.From, d.report.Target)
 	}
 }

@@ -60,7 +60,7 @@ func TestDoctorUpgrade(t *testing.T) {
 	look(newer, false, "the catalog's newest backup is 25h0m0s old")
 	exec(`update catalog_backups set made_at = now() - interval '5 minutes'`)
 	look(b.fleet, true, fmt.Sprintf("tenants are at schema %d already", latest))
-	look(newer, true, fmt.Sprintf("from schema %d to %d: freehold migrate up, then this release's binary", latest, latest+1))
+	look(newer, true, fmt.Sprintf("from schema %d to %d: this release's binary in place of the nodes', then freehold migrate up", latest, latest+1))
 
 	// A node that can't serve what will be is replaced before.
 	exec(`update nodes set schema_max = 0, schema_min = 0`)

@@ -226,7 +226,8 @@ func (d *dryRun) step(ctx context.Context, cfg *pgx.ConnConfig, w *watch, file m
 	took := time.Since(began)
 	step, werr := w.end(ctx)
 	if err != nil {
-		d.report.Failure = &DryRunFailure{File: file.Name, Kind: kindOf(ctx, err), Error: reason(ctx, err)}
+		kind, text := failure(ctx, err, took, o.StatementTimeout)
+		d.report.Failure = &DryRunFailure{File: file.Name, Kind: kind, Error: text}
 		return because(ctx, err)
 	}
 	if werr != nil {

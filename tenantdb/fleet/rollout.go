@@ -67,23 +67,26 @@ func (f *Fleet) StartRollout(ctx context.Context, spec RolloutSpec) (catalog.Rol
 }
 
 // rolloutSet is what a rollout applies: *Unfit where this binary's own migrations
-// aren't those that were rolled out, or it doesn't have them all.
-func (f *Fleet) rolloutSet(ctx context.Context, r catalog.Rollout) (migrations.Set, error) {
+// aren't those that were rolled out, or it doesn't have them all. latest is the
+// stream's, which may be beyond the target.
+func (f *Fleet) rolloutSet(ctx context.Context, r catalog.Rollout) (set migrations.Set, latest int64, err error) {
 	if r.Stream == catalog.StreamProduct {
-		set, err := f.product(ctx)
-		return set.UpTo(r.Target), err
+		if set, err = f.product(ctx); err == nil {
+			latest, err = set.Latest()
+		}
+		return set.UpTo(r.Target), latest, err
 	}
 	if f.latest < r.Target {
-		return migrations.Set{}, fmt.Errorf("rollout %s: %w: its target is %d, the latest here is %d", r.ID, ErrOtherBinary, r.Target, f.latest)
+		return set, 0, fmt.Errorf("rollout %s: %w: its target is %d, the latest here is %d", r.ID, ErrOtherBinary, r.Target, f.latest)
 	}
-	set := f.set.UpTo(r.Target)
+	set = f.set.UpTo(r.Target)
 	mine, err := set.Files()
 	if err != nil {
-		return set, err
+		return set, 0, err
 	}
 	kept, err := f.cat.MigrationFiles(ctx, r.Stream)
 	if err != nil {
-		return set, err
+		return set, 0, err
 	}
 	sums := make(map[int64][]byte, len(kept))
 	for _, file := range kept {
@@ -91,10 +94,10 @@ func (f *Fleet) rolloutSet(ctx context.Context, r catalog.Rollout) (migrations.S
 	}
 	for _, file := range mine {
 		if string(sums[file.Version]) != string(file.Sum[:]) {
-			return set, fmt.Errorf("rollout %s: %w: its %s is another one", r.ID, ErrOtherBinary, file.Name)
+			return set, 0, fmt.Errorf("rollout %s: %w: its %s is another one", r.ID, ErrOtherBinary, file.Name)
 		}
 	}
-	return set, nil
+	return set, f.latest, nil
 }
 
 // Upgrade brings every tenant to this binary's own schema, all at once and without a
@@ -105,22 +108,27 @@ func (f *Fleet) Upgrade(ctx context.Context, actor string) error {
 	if err != nil {
 		return err
 	}
-	if r.ID == "" {
-		spec := RolloutSpec{
-			Stream: catalog.StreamFreehold, Waves: []float64{100}, Actor: actor,
-			Options: catalog.RolloutOptions{Budget: "100%"},
+	if r.ID != "" {
+		if r.State != catalog.RolloutRunning {
+			if r, err = f.cat.ResumeRollout(ctx, r.ID, actor); err != nil {
+				return err
+			}
 		}
-		p, err := f.Plan(ctx, spec)
-		if err != nil || p.Tenants() == 0 {
+		if _, err := f.RunRollout(ctx, r.ID, true, nil); err != nil {
 			return err
 		}
-		if r, err = f.StartRollout(ctx, spec); err != nil {
-			return err
-		}
-	} else if r.State != catalog.RolloutRunning {
-		if r, err = f.cat.ResumeRollout(ctx, r.ID, actor); err != nil {
-			return err
-		}
+	}
+	// Also behind one of an older release, whose target is lower.
+	spec := RolloutSpec{
+		Stream: catalog.StreamFreehold, Waves: []float64{100}, Actor: actor,
+		Options: catalog.RolloutOptions{Budget: "100%"},
+	}
+	p, err := f.Plan(ctx, spec)
+	if err != nil || p.Tenants() == 0 {
+		return err
+	}
+	if r, err = f.StartRollout(ctx, spec); err != nil {
+		return err
 	}
 	_, err = f.RunRollout(ctx, r.ID, true, nil)
 	return err

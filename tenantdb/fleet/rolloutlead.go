@@ -13,7 +13,11 @@ type soak struct {
 	wave    int
 	since   time.Time // by this process's clock, when the wave was found migrated
 	checked chan struct{}
+	look    time.Time // until then there is nothing to see
 }
+
+// soakLook is how often is looked at a wave that soaks: to count its targets is work.
+const soakLook = time.Second
 
 // checkParallel is how many databases of a server are looked at at once after a wave.
 const checkParallel = 4
@@ -22,6 +26,9 @@ const checkParallel = 4
 // wave behind soak and gate, or the end.
 func (r *run) steer(ctx context.Context, taken catalog.TurnTaken) error {
 	if r.lead == 0 || r.now.State != catalog.RolloutRunning || taken.Left > 0 || len(r.running) > 0 {
+		return nil
+	}
+	if r.soaking.wave == r.now.Wave && time.Now().Before(r.soaking.look) {
 		return nil
 	}
 	status, err := r.cat.RolloutStatus(ctx, r.id)
@@ -45,7 +52,7 @@ func (r *run) steer(ctx context.Context, taken catalog.TurnTaken) error {
 		}
 		r.log.InfoContext(ctx, "wave migrated", "rollout", r.id, "wave", wave.Name, "done", wave.Done, "failed", wave.Failed)
 		now := time.Now()
-		wave.MigratedAt = &now
+		wave.MigratedAt, r.soaking = &now, soak{} // of before it was resumed, if at all
 	}
 	if r.soaking.checked == nil || r.soaking.wave != r.now.Wave {
 		r.soaking = soak{wave: r.now.Wave, since: time.Now(), checked: make(chan struct{})}
@@ -99,7 +106,8 @@ func (r *run) gate(ctx context.Context, wave catalog.RolloutWave) error {
 		return err
 	}
 	served := len(live) > 0 && wave.Done > 0 // by nobody there is nothing to wait for
-	if served && time.Since(r.soaking.since) < o.Soak {
+	if left := o.Soak - time.Since(r.soaking.since); served && left > 0 {
+		r.soaking.look = time.Now().Add(min(left, soakLook))
 		return nil
 	}
 	select {
@@ -116,6 +124,9 @@ func (r *run) gate(ctx context.Context, wave catalog.RolloutWave) error {
 		begun = *wave.BegunAt
 	}
 	seen, pass := judge(slots, begun, *wave.MigratedAt, o)
+	if wave.Done == 0 {
+		seen, pass = verdict{Passed: true, Sentence: "none of its tenants was migrated"}, true
+	}
 	if !pass {
 		r.log.ErrorContext(ctx, "rollout halted", "rollout", r.id, "wave", wave.Name, "reason", seen.Sentence)
 		return r.cat.HaltRollout(ctx, r.now, fmt.Sprintf("after wave %s: %s", wave.Name, seen.Sentence))

@@ -31,6 +31,7 @@ type run struct {
 	id       string
 	set      migrations.Set
 	needs    int64 // tenants.schema_needs at the target; -1: the stream has none
+	known    int64 // the stream's latest version, as this process has it
 	now      catalog.Rollout
 	lead     int64 // the token under which this process leads; 0: it doesn't
 	progress func(catalog.RolloutStatus)
@@ -67,7 +68,7 @@ func (f *Fleet) RunRollout(ctx context.Context, id string, takeOver bool, progre
 	if now.State != catalog.RolloutRunning {
 		return now, fmt.Errorf("rollout %s is %s: %w", now.ID, now.State, catalog.ErrConflict)
 	}
-	if r.set, err = f.rolloutSet(ctx, now); err != nil {
+	if r.set, r.known, err = f.rolloutSet(ctx, now); err != nil {
 		return now, err
 	}
 	if now.Stream == catalog.StreamFreehold {
@@ -87,7 +88,7 @@ func (f *Fleet) RunRollout(ctx context.Context, id string, takeOver bool, progre
 	}
 	r.show(ctx, true)
 	if r.now.State == catalog.RolloutHalted || r.now.State == catalog.RolloutPartial {
-		return r.now, fmt.Errorf("rollout %s is %s: %w", r.now.ID, r.now.State, ErrPartial)
+		return r.now, fmt.Errorf("rollout %.8s is %s: %w", r.now.ID, r.now.State, ErrPartial)
 	}
 	return r.now, nil
 }
@@ -111,6 +112,7 @@ func (r *run) loop(ctx context.Context) error {
 	defer cancel()
 	tick := time.NewTicker(turnEvery)
 	defer tick.Stop()
+	waiting := false
 	for {
 		taken, err := r.turn(ctx)
 		switch {
@@ -123,9 +125,12 @@ func (r *run) loop(ctx context.Context) error {
 			return err
 		case err != nil:
 			// What has ended is told when the catalog is there again.
-			r.log.WarnContext(ctx, "rollout waits for the catalog", "rollout", r.id, "error", err)
+			if !waiting { // said once
+				r.log.WarnContext(ctx, "rollout waits for the catalog", "rollout", r.id, "error", err)
+			}
+			waiting = true
 		default:
-			r.now = taken.Rollout
+			r.now, waiting = taken.Rollout, false
 			for _, c := range taken.Claims {
 				r.begin(working, c)
 			}
@@ -233,7 +238,9 @@ func (r *run) stop(ctx context.Context) {
 		}
 	}
 	if r.lead > 0 && r.now.State == catalog.RolloutRunning {
-		_ = r.cat.LeaveRollout(ctx, r.now) // or the lease runs out
+		mine := r.now
+		mine.Token = r.lead               // another one may lead by now
+		_ = r.cat.LeaveRollout(ctx, mine) // or the lease runs out
 	}
 }
 

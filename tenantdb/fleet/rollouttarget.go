@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"time"
 
@@ -47,12 +48,19 @@ func (r *run) configFor(ctx context.Context, s *serverRun, database string) (*pg
 		if err != nil {
 			return nil, err
 		}
+		cfg.DialFunc = noticing.DialContext
 		s.config, s.read = cfg, time.Now()
 	}
 	cfg := s.config.Copy()
 	cfg.Database = database
 	return cfg, nil
 }
+
+// noticing finds out within half a minute that a server's machine is gone: a
+// migration would be waited for much longer, and its claim kept.
+var noticing = net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+	Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3,
+}}
 
 // catalogRest is how long a target waits that the catalog couldn't be asked about.
 const catalogRest = time.Second
@@ -104,6 +112,7 @@ func (r *run) migrateTarget(ctx context.Context, s *serverRun, c catalog.TargetC
 	res.Took = time.Since(began)
 	res.Version = applied.To
 	if err == nil {
+		s.there()
 		res.Needs = r.needs
 		r.dieAt("rollout/done")
 		return res
@@ -112,6 +121,10 @@ func (r *run) migrateTarget(ctx context.Context, s *serverRun, c catalog.TargetC
 		if needs, nerr := r.Fleet.needs(applied.To); nerr == nil { // of one that is ahead it isn't known
 			res.Needs = needs
 		}
+	}
+	if errors.Is(err, migrations.ErrAhead) && applied.To <= r.known {
+		s.there()
+		return res // the catalog didn't know that it is beyond the target: nothing is left to do
 	}
 	r.failed(ctx, s, &res, err)
 	return res
@@ -139,7 +152,8 @@ func (r *run) failed(ctx context.Context, s *serverRun, res *catalog.TargetResul
 		res.State, res.After = catalog.TargetWaiting, catalogRest
 		return
 	}
-	res.State, res.Kind, res.Error = catalog.TargetFailed, kindOf(ctx, err), reason(ctx, err)
+	res.State = catalog.TargetFailed
+	res.Kind, res.Error = failure(ctx, err, res.Took, r.now.Options.StatementTimeout)
 	if m, ok := errors.AsType[*migrations.Error](err); ok {
 		res.File = m.File
 	}
@@ -151,6 +165,8 @@ func (r *run) failed(ctx context.Context, s *serverRun, res *catalog.TargetResul
 			break
 		}
 		res.After, again = s.away()
+		// The others of its server may be there all the while.
+		again = again && res.Attempts <= r.now.Options.Retries
 	case catalog.FailLocked:
 		res.After, again = retryIn(res.Attempts), res.Attempts <= r.now.Options.Retries
 	}
@@ -166,6 +182,20 @@ func (r *run) failed(ctx context.Context, s *serverRun, res *catalog.TargetResul
 		"kind", res.Kind, "file", res.File, "attempt", res.Attempts, "reason", res.Error)
 }
 
+// failure is the kind of a migration's failure, and says it in words that can be shown.
+func failure(ctx context.Context, err error, took, limit time.Duration) (kind, text string) {
+	kind = kindOf(ctx, err)
+	switch {
+	case kind == catalog.FailMissing:
+		return kind, "there is no such database"
+	case kind == catalog.FailTime && limit > 0 && took >= limit:
+		return kind, fileOf(err) + "a statement took longer than " + limit.String()
+	case kind == catalog.FailTime:
+		return kind, fileOf(err) + "a statement was cancelled"
+	}
+	return kind, reason(ctx, err)
+}
+
 // kindOf sorts failures by what a person does about them.
 func kindOf(ctx context.Context, err error) string {
 	switch s := state(err); {
@@ -179,7 +209,7 @@ func kindOf(ctx context.Context, err error) string {
 		return catalog.FailLocked
 	case s == stateQueryCancelled:
 		return catalog.FailTime
-	case errors.Is(err, errServerDown):
+	case errors.Is(err, errServerDown), s == stateNoPassword: // that was changed since it was read
 		return catalog.FailAway
 	}
 	if away := errors.Is(translate(ctx, err), tenantdb.ErrUnavailable); away {
