@@ -35,7 +35,7 @@ e2e-image: ## pull the tests' Postgres image, or build it from this machine's fi
 	@sh e2e/image/build.sh
 
 # Standard output is the comparisons' alone, one JSON object a case.
-bench: postgres ## compare with the peers: NAME=router, isolation, onboarding, inference or pii for one, NAME=go for Go's own benchmarks
+bench: postgres ## compare with the peers: NAME=router, isolation, onboarding, fleet, inference or pii for one, NAME=go for Go's own benchmarks
 	@status=0; \
 	case '$(NAME)' in go) ;; *) go run ./e2e/bench $(ARGS) $(NAME) || status=1;; esac; \
 	case '$(NAME)' in ''|go) $(GO_BENCH) >&2 || status=1;; esac; \

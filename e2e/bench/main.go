@@ -30,6 +30,7 @@ var topics = []topic{
 	{"router", routerContests},
 	{"isolation", isolationContests},
 	{"onboarding", onboardingContests},
+	{"fleet", fleetContests},
 	{"pii", piiContests},
 	{"inference", inferenceContests},
 }
@@ -106,7 +107,7 @@ func parse(args []string) (options, map[string]bool, error) {
 	}
 	flags.IntVar(&opt.rounds, "rounds", int(fromEnv("FREEHOLD_BENCH_ROUNDS", 10)), "rounds of each contest ($FREEHOLD_BENCH_ROUNDS)")
 	flags.Float64Var(&seconds, "seconds", fromEnv("FREEHOLD_BENCH_SECONDS", 2), "length of each side's turn ($FREEHOLD_BENCH_SECONDS)")
-	flags.IntVar(&opt.tenants, "tenants", 500, "tenant databases; onboarding makes twice as many in a row; fewer are for trials")
+	flags.IntVar(&opt.tenants, "tenants", 500, "tenant databases; onboarding and fleet make twice as many; fewer are for trials")
 	flags.StringVar(&only, "only", "", "contests to run, a regular expression")
 	flags.StringVar(&opt.profile, "cpuprofile", "", "file for a profile of this process")
 	if err := flags.Parse(args); err != nil {

@@ -145,6 +145,7 @@ const serverName = "bench"
 // house is a catalog with its fleet, whose only server is the ground's.
 type house struct {
 	cat   *catalog.Catalog
+	keys  *catalog.Keyset
 	fleet *fleet.Fleet
 	made  int // tenants, by create
 }
@@ -169,7 +170,7 @@ func (g *ground) openHouse(ctx context.Context, name string, cfg fleet.Config) (
 		// How many fit on this machine isn't the question.
 		MaxRecovery: 24 * 60 * 60,
 	})
-	return &house{cat: cat, fleet: fl}, err
+	return &house{cat: cat, keys: keys, fleet: fl}, err
 }
 
 // create onboards one more tenant, to whom a welcome mail is owed.
