@@ -37,13 +37,16 @@ func (c *Catalog) MigrationFiles(ctx context.Context, stream Stream) ([]Migratio
 }
 
 const (
-	// Tenants that are being deleted may be taken back.
+	// Tenants that are being deleted may be taken back. What was under way when a
+	// rollout was aborted may be done by now.
 	selectHighest = `
 select greatest(
          (select max(case $1 when 'freehold' then t.schema_version else t.product_version end)
             from tenants t where t.state <> 'deleted'),
          (select max(case $1 when 'freehold' then d.schema_version else d.product_version end)
-            from ready_databases d), 0)`
+            from ready_databases d),
+         (select max(r.target) from rollouts r join rollout_targets x on x.rollout = r.id
+           where r.stream = $1 and r.state = 'aborted' and x.state = 'running' and x.lease_until > now()), 0)`
 
 	selectEdited = `
 select k.version, k.name

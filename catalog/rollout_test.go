@@ -256,3 +256,22 @@ func TestMigrationFiles_edited(t *testing.T) {
 		t.Errorf("kept %v, %v", kept, err)
 	}
 }
+
+// What an aborted rollout had begun may be done by now: its files stay as they are until
+// that is known.
+func TestMigrationFiles_underWay(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	spec := b.spec(b.many("pg-1", 1))
+	r := b.begin(spec)
+	claims := b.claim(r, "w", 1, 1)
+	_, err := b.cat.AbortRollout(t.Context(), r.ID, "ops", "")
+	b.ok(err)
+	spec.Files = []catalog.MigrationFile{file(5, "00005_more.sql", "another")}
+	var edited *catalog.EditedFile
+	if _, err := b.cat.BeginRollout(t.Context(), spec, worker("w")); !errors.As(err, &edited) || edited.Version != 5 {
+		t.Errorf("while it is under way: %v", err)
+	}
+	b.record(r, catalog.TargetFailed, claims...)
+	b.begin(spec)
+}

@@ -145,6 +145,7 @@ func (o Options) config(cfg *pgx.ConnConfig) *pgx.ConnConfig {
 	for name, value := range map[string]string{
 		"lock_timeout":                        millis(defaultLockTimeout),
 		"idle_in_transaction_session_timeout": "60s",
+		"idle_session_timeout":                "60s", // the session holds the lock
 		"client_connection_check_interval":    "10s",
 	} {
 		if _, set := cfg.RuntimeParams[name]; !set {

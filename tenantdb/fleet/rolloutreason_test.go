@@ -2,8 +2,10 @@ package fleet_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"freehold/catalog"
@@ -77,4 +79,24 @@ end $$;
 		t.Errorf("beyond the target: %+v", row)
 	}
 	b.productAt(beyond.Slug, 2)
+}
+
+// Who upgrades ends what an older release began, and then goes on to its own schema.
+func TestUpgrade_behind_another(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	acme := b.several(1)[0]
+	set := with("create table freehold.notes (n integer); -- this test's own")
+	older := b.newFleet(fleet.Config{Tenant: set, Heartbeat: beat})
+	r, err := older.StartRollout(t.Context(), fleet.RolloutSpec{Stream: catalog.StreamFreehold, Actor: "ops"})
+	b.ok(err)
+	newer := b.newFleet(fleet.Config{Heartbeat: beat, Tenant: set.With(fstest.MapFS{
+		fmt.Sprintf("%05d_more.sql", latest+2): {Data: []byte("-- +goose Up\nselect 1;\n")},
+	})})
+	b.ok(newer.Upgrade(t.Context(), "ops"))
+	now, err := b.cat.Tenant(t.Context(), acme.ID)
+	b.ok(err)
+	if state := b.status(r.ID).State; state != catalog.RolloutDone || now.SchemaVersion != latest+2 {
+		t.Errorf("the rollout is %s, the tenant at %d", state, now.SchemaVersion)
+	}
 }
