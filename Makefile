@@ -22,10 +22,11 @@ run: postgres build ## build and start the whole platform on this machine: ARGS=
 test: postgres ## run all tests that need no Docker
 	go test -timeout 4m ./...
 
-# Two packages measure what waits for what: nothing else runs beside them.
+# These measure what waits for what, or kill by the clock: nothing else runs beside them.
+ALONE = ./router ./tenantdb/fleet ./e2e/limits ./e2e/privacy
 race: postgres ## the same under the race detector; needs a C compiler
-	CGO_ENABLED=1 go test -race -timeout 10m $$(go list ./... | grep -v -e '/router$$' -e '/tenantdb/fleet$$')
-	CGO_ENABLED=1 go test -race -timeout 10m -p 1 ./router ./tenantdb/fleet
+	CGO_ENABLED=1 go test -race -timeout 10m $$(go list ./... | grep -vxF "$$(go list $(ALONE))")
+	CGO_ENABLED=1 go test -race -timeout 10m -p 1 $(ALONE)
 
 e2e: postgres ## run the container and SDK tests; fails without Docker, or Node 20
 	@image=$$(sh e2e/image/build.sh) && set -x && \

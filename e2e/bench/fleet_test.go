@@ -92,7 +92,7 @@ func TestFleetMeasuresItsCases(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	b := trial(&out)
-	b.opt.rounds = 1
+	b.opt.rounds, b.opt.tenants = 1, 10
 	b.opt.only = regexp.MustCompile(`^fingerprint$`)
 	want, limit := []string{"fingerprint"}, time.Minute
 	if pgtest.Long() {
@@ -101,8 +101,6 @@ func TestFleetMeasuresItsCases(t *testing.T) {
 			"served_p99", "served_failed", "resume"}
 		b.opt.slot = 100 * time.Millisecond
 		limit = 5 * time.Minute
-	} else {
-		b.opt.tenants = 5
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()

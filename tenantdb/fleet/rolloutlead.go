@@ -100,7 +100,7 @@ func (r *run) finish(ctx context.Context) error {
 // gate lets the next wave begin when the last one has soaked, and its tenants are
 // served as they were before.
 func (r *run) gate(ctx context.Context, wave catalog.RolloutWave) error {
-	o := r.now.Options
+	o := r.options
 	live, err := r.cat.LiveNodes(ctx, r.dead)
 	if err != nil {
 		return err

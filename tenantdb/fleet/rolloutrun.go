@@ -30,9 +30,11 @@ type run struct {
 	*Fleet
 	id       string
 	set      migrations.Set
-	needs    int64 // tenants.schema_needs at the target; -1: the stream has none
-	known    int64 // the stream's latest version, as this process has it
-	now      catalog.Rollout
+	needs    int64           // tenants.schema_needs at the target; -1: the stream has none
+	known    int64           // the stream's latest version, as this process has it
+	now      catalog.Rollout // the loop's own
+	stream   catalog.Stream
+	options  catalog.RolloutOptions
 	lead     int64 // the token under which this process leads; 0: it doesn't
 	progress func(catalog.RolloutStatus)
 	shown    time.Time
@@ -64,7 +66,7 @@ func (f *Fleet) RunRollout(ctx context.Context, id string, takeOver bool, progre
 	if err != nil {
 		return now, err
 	}
-	r.now = now
+	r.now, r.stream, r.options = now, now.Stream, now.Options
 	if now.State != catalog.RolloutRunning {
 		return now, fmt.Errorf("rollout %s is %s: %w", now.ID, now.State, catalog.ErrConflict)
 	}
@@ -298,7 +300,7 @@ func (r *run) unreachable() []string {
 func (r *run) server(c catalog.TargetClaim) *serverRun {
 	s, known := r.servers[c.ServerID]
 	if !known {
-		s = &serverRun{name: c.Server, retries: r.now.Options.Retries}
+		s = &serverRun{name: c.Server, retries: r.options.Retries}
 		r.servers[c.ServerID] = s
 	}
 	return s

@@ -117,7 +117,7 @@ func (r *run) migrateTarget(ctx context.Context, s *serverRun, c catalog.TargetC
 		r.dieAt("rollout/done")
 		return res
 	}
-	if applied.To > 0 && r.now.Stream == catalog.StreamFreehold {
+	if applied.To > 0 && r.stream == catalog.StreamFreehold {
 		if needs, nerr := r.Fleet.needs(applied.To); nerr == nil { // of one that is ahead it isn't known
 			res.Needs = needs
 		}
@@ -135,7 +135,7 @@ func (r *run) apply(ctx context.Context, s *serverRun, c catalog.TargetClaim) (m
 	if err != nil {
 		return migrations.Result{}, err
 	}
-	o := r.now.Options
+	o := r.options
 	return migrations.Options{
 		LockTimeout: o.LockTimeout, StatementTimeout: o.StatementTimeout,
 		At: func(point string) { r.dieAt("rollout/" + point) },
@@ -153,7 +153,7 @@ func (r *run) failed(ctx context.Context, s *serverRun, res *catalog.TargetResul
 		return
 	}
 	res.State = catalog.TargetFailed
-	res.Kind, res.Error = failure(ctx, err, res.Took, r.now.Options.StatementTimeout)
+	res.Kind, res.Error = failure(ctx, err, res.Took, r.options.StatementTimeout)
 	if m, ok := errors.AsType[*migrations.Error](err); ok {
 		res.File = m.File
 	}
@@ -166,9 +166,9 @@ func (r *run) failed(ctx context.Context, s *serverRun, res *catalog.TargetResul
 		}
 		res.After, again = s.away()
 		// The others of its server may be there all the while.
-		again = again && res.Attempts <= r.now.Options.Retries
+		again = again && res.Attempts <= r.options.Retries
 	case catalog.FailLocked:
-		res.After, again = retryIn(res.Attempts), res.Attempts <= r.now.Options.Retries
+		res.After, again = retryIn(res.Attempts), res.Attempts <= r.options.Retries
 	}
 	if res.Kind != catalog.FailAway {
 		s.there()

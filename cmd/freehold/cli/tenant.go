@@ -43,7 +43,7 @@ func (e *env) tenantShow() *cobra.Command {
 				{"tenant", t.Slug}, {"name", t.Name}, {"email", t.Email}, {"id", t.ID.String()}, {"plan", t.Plan},
 				{"labels", labelled(t.Labels)},
 				{"state", string(t.State)}, {"region", t.Region}, {"server", t.Server}, {"database", t.Database},
-				{"schema", strconv.FormatInt(t.SchemaVersion, 10)}, {"epoch", strconv.FormatInt(t.Epoch, 10)},
+				{"schema", versionsOf(t)}, {"epoch", strconv.FormatInt(t.Epoch, 10)},
 				{"created", moment(t.CreatedAt)},
 			}})
 		}),

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -98,7 +97,12 @@ func allTenants(ctx context.Context, p *app.Platform, f catalog.TenantFilter) ([
 func (e *env) showTenants(value any, list []catalog.Tenant) error {
 	t := table{head: []string{"tenant", "state", "plan", "region", "server", "schema", "created"}}
 	for _, x := range list {
-		t.add(x.Slug, string(x.State), x.Plan, x.Region, x.Server, strconv.FormatInt(x.SchemaVersion, 10), moment(x.CreatedAt))
+		t.add(x.Slug, string(x.State), x.Plan, x.Region, x.Server, versionsOf(x), moment(x.CreatedAt))
 	}
 	return e.show(value, t)
+}
+
+// versionsOf is what a tenant's database has, the product's version behind Freehold's.
+func versionsOf(t catalog.Tenant) string {
+	return catalog.Versions{Freehold: t.SchemaVersion, Product: t.ProductVersion}.String()
 }
