@@ -122,19 +122,6 @@ func (y *shipyard) manyTenants(ctx context.Context, b *bench) (_ *harbour, err e
 	return y.many, err
 }
 
-const firstFile = `-- +goose Up
-create schema bench;
-create table bench.items (
-    id   bigint generated always as identity primary key,
-    k    integer not null,
-    note text not null
-);
-insert into bench.items (k, note) select g, repeat('x', 100) from generate_series(1, 1000) g;
-create index on bench.items (k);
-grant usage on schema bench to freehold_tenant;
-grant select, insert on bench.items to freehold_tenant;
-`
-
 // nextStatements are what a migration of a turn does, on every side.
 func nextStatements(version int) string {
 	return fmt.Sprintf(`alter table bench.items add column c_%[1]d integer;
@@ -150,7 +137,7 @@ create index on bench.things_%[1]d (item);
 func productFile(version int) (name, body string) {
 	name = fmt.Sprintf("%05d_bench.sql", version)
 	if version == 1 {
-		return name, firstFile
+		return name, benchTable
 	}
 	return name, "-- +goose Up\n" + nextStatements(version)
 }
