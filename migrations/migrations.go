@@ -1,6 +1,6 @@
 // Package migrations holds the schemas of Freehold's own databases, embedded
-// and numbered, and brings a database to the newest of them: the catalog's and
-// a tenant's. It also makes the cluster-wide group roles that those schemas
+// and numbered, reads the product's own from a folder, and brings a database to the
+// newest of them, or back: the catalog's and a tenant's. It also makes the cluster-wide group roles that those schemas
 // grant to.
 //
 // It knows one connection at a time. Which databases there are, in what order
