@@ -6,7 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-const selectWaveTenants = `
+const selectUnchecked = `
 select x.tenant from rollout_targets x
  where x.rollout = $1 and x.wave = $2 and x.state = 'done'
    and not exists (select from tenant_schemas s where s.tenant = x.tenant and s.checked_at > x.ended_at)
@@ -15,7 +15,7 @@ select x.tenant from rollout_targets x
 // UncheckedTenants are the tenants of a wave that were migrated, and whose schema
 // nobody has looked at since.
 func (c *Catalog) UncheckedTenants(ctx context.Context, rollout string, wave int) ([]TenantID, error) {
-	rows, err := c.writer.Query(ctx, selectWaveTenants, rollout, wave)
+	rows, err := c.writer.Query(ctx, selectUnchecked, rollout, wave)
 	if err != nil {
 		return nil, wrap("list wave", err)
 	}

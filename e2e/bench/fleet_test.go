@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -107,16 +106,5 @@ func TestFleetMeasuresItsCases(t *testing.T) {
 	if err := b.run(ctx, topic{"fleet", fleetContests}); err != nil {
 		t.Fatal(err)
 	}
-	to := json.NewDecoder(&out)
-	var got []string
-	for to.More() {
-		var r result
-		if err := to.Decode(&r); err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, r.Case)
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("measured %q, want %q", got, want)
-	}
+	measured(t, &out, want)
 }

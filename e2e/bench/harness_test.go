@@ -209,3 +209,20 @@ func TestContestsMeasureTheirCases(t *testing.T) {
 		t.Errorf("measured %q, want %q", got, want)
 	}
 }
+
+// measured holds the cases that a run printed against those that it should have.
+func measured(t *testing.T, out io.Reader, want []string) {
+	t.Helper()
+	to := json.NewDecoder(out)
+	var got []string
+	for to.More() {
+		var r result
+		if err := to.Decode(&r); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, r.Case)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("measured %q, want %q", got, want)
+	}
+}

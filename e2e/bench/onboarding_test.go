@@ -3,10 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -154,16 +152,5 @@ func TestOnboardingMeasuresItsCases(t *testing.T) { //nolint:paralleltest // it 
 	if err := b.run(ctx, topic{"onboarding", onboardingContests}); err != nil {
 		t.Fatal(err)
 	}
-	to := json.NewDecoder(&out)
-	var got []string
-	for to.More() {
-		var r result
-		if err := to.Decode(&r); err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, r.Case)
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("measured %q, want %q", got, want)
-	}
+	measured(t, &out, want)
 }

@@ -23,7 +23,6 @@ type serverRun struct {
 	mu     sync.Mutex
 	config *pgx.ConnConfig // guarded by mu: of its owner, on some database; nil: to be read
 	read   time.Time       // guarded by mu: when it was
-	down   bool            // guarded by mu: as operators have set it
 	tries  int             // guarded by mu: that found it away, one after another
 	until  time.Time       // guarded by mu: it is let alone
 }
@@ -40,7 +39,7 @@ func (r *run) configFor(ctx context.Context, s *serverRun, database string) (*pg
 		if err != nil {
 			return nil, err
 		}
-		if s.down = server.State == catalog.ServerDown; s.down {
+		if server.State == catalog.ServerDown {
 			s.config = nil
 			return nil, errServerDown
 		}
@@ -205,7 +204,7 @@ func kindOf(ctx context.Context, err error) string {
 		return catalog.FailInvalid
 	case s == stateNoDatabase:
 		return catalog.FailMissing
-	case s == stateLockTimeout || s == stateDeadlock || errors.Is(err, migrations.ErrLocked):
+	case locked(err) || errors.Is(err, migrations.ErrLocked):
 		return catalog.FailLocked
 	case s == stateQueryCancelled:
 		return catalog.FailTime

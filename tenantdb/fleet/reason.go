@@ -6,33 +6,9 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"freehold/catalog"
 	"freehold/migrations"
 	"freehold/tenantdb"
 )
-
-// page is how many tenants are asked for at a time.
-const page = 500
-
-// tenants reads every tenant that keep wants.
-func (f *Fleet) tenants(ctx context.Context, keep func(catalog.Tenant) bool) (list []catalog.Tenant, err error) {
-	filter := catalog.TenantFilter{Limit: page}
-	for {
-		some, err := f.cat.Tenants(ctx, filter)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range some {
-			if keep(t) {
-				list = append(list, t)
-			}
-		}
-		if len(some) < page {
-			return list, nil
-		}
-		filter.After = some[len(some)-1].Slug
-	}
-}
 
 // locked reports whether others held what was needed, so that a later try may do.
 func locked(err error) bool {
