@@ -125,8 +125,12 @@ func (s *Server) arguments(cfg Config) []string {
 		"unix_socket_directories=" + s.sockets,
 		"max_connections=" + strconv.Itoa(cfg.MaxConnections),
 		"wal_level=logical",
-		"max_wal_senders=20",
-		"max_replication_slots=20",
+		// Each database that moves takes a worker that follows, and some that copy.
+		"max_wal_senders=40",
+		"max_replication_slots=40",
+		"max_logical_replication_workers=24",
+		"max_worker_processes=36",
+		"wal_retrieve_retry_interval=200ms", // such workers are started no more often, one after the other
 		"logging_collector=off",
 		"log_destination=stderr",
 		"log_min_error_statement=panic",

@@ -62,7 +62,8 @@ type server struct {
 	pg      *localpg.Server
 	super   *pgxpool.Pool
 	admin   *pgxpool.Pool
-	catalog template
+	catalog template // with Freehold's own schema alone
+	built   template // catalog, and what CatalogFrom's build made of it
 	tenant  template
 }
 
@@ -103,11 +104,13 @@ func start(ctx context.Context) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{folder: folder}
-	s.catalog = template{name: "catalog_template", build: s.buildCatalog}
-	s.tenant = template{name: "tenant_template", build: s.buildTenant}
-	s.pg, err = localpg.Start(ctx, localpg.Config{DataDir: folder, MaxConnections: 300, NoSync: true})
-	if err != nil {
+	s := newServer(folder)
+	if from := sharedFolder(); from != "" {
+		if err := fill(ctx, from, folder); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(folder))
+		}
+	}
+	if err := s.launch(ctx); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
 	if err := s.prepare(ctx); err != nil {
@@ -117,22 +120,41 @@ func start(ctx context.Context) (*server, error) {
 	return s, nil
 }
 
+func newServer(folder string) *server {
+	s := &server{folder: folder}
+	s.catalog = template{name: "catalog_template", build: s.buildCatalog}
+	s.built = template{name: "built_catalog_template"}
+	s.tenant = template{name: "tenant_template", build: s.buildTenant}
+	return s
+}
+
+// launch starts the server on its folder.
+func (s *server) launch(ctx context.Context) (err error) {
+	s.pg, err = localpg.Start(ctx, localpg.Config{DataDir: s.folder, MaxConnections: 300, NoSync: true})
+	return err
+}
+
 func stop() {
 	process.mu.Lock()
 	defer process.mu.Unlock()
 	process.running = false
+	stopSecond()
 	if process.server != nil {
 		process.server.close()
 		process.server = nil
 	}
 }
 
-func (s *server) close() {
+func (s *server) closePools() {
 	for _, pool := range []*pgxpool.Pool{s.super, s.admin} {
 		if pool != nil {
 			pool.Close()
 		}
 	}
+}
+
+func (s *server) close() {
+	s.closePools()
 	// The process ends after this, so there is no context left to heed.
 	if err := s.pg.Stop(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "pgtest:", err)

@@ -38,6 +38,27 @@ func scan[T any](t *testing.T, conn *pgx.Conn, sql string, args ...any) T {
 	return value
 }
 
+// Each login wants its own password, however little hashing it has.
+func TestPasswords(t *testing.T) {
+	t.Parallel()
+	for name, address := range map[string]string{
+		"superuser": pgtest.SuperURL(t), "admin": pgtest.AdminURL(t), "tenant": pgtest.Tenant(t).TenantURL,
+	} {
+		connect(t, address)
+		cfg, err := pgx.ParseConfig(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, wrong := range []string{cfg.Password + "x", cfg.Password[1:]} {
+			cfg.Password = wrong
+			var refused *pgconn.PgError
+			if _, err := pgx.ConnectConfig(t.Context(), cfg); !errors.As(err, &refused) || refused.Code != "28P01" {
+				t.Errorf("%s with another password: %v", name, err)
+			}
+		}
+	}
+}
+
 func TestAdminHasThreeRights(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, pgtest.AdminURL(t))
@@ -81,7 +102,7 @@ func TestTenantIsConfined(t *testing.T) {
 		t.Errorf("owner = %s", got)
 	}
 	catalog := connect(t, pgtest.Catalog(t)).Config().Database
-	for _, database := range []string{b.Database, catalog, "postgres", "template1", "template0", "catalog_template", "tenant_template"} {
+	for _, database := range []string{b.Database, catalog, "postgres", "template1", "template0", "catalog_template", "queued_catalog_template", "tenant_template"} {
 		u, err := url.Parse(a.TenantURL)
 		if err != nil {
 			t.Fatal(err)

@@ -3,8 +3,12 @@ package pgtest
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -13,23 +17,30 @@ import (
 	"freehold/migrations"
 )
 
-const adminRole = "freehold_admin_test"
+const (
+	adminRole     = "freehold_admin_test"
+	adminPassword = "admin-password" // the file beside the cluster
+)
 
 // template is a migrated database that others are cloned from.
 type template struct {
 	name  string
-	build func(context.Context) error
+	build func(context.Context) error // nil: it is given when the template is asked for
+	there bool                        // the server began with it
 	once  sync.Once
 	err   error
 }
 
 // ensure builds the template at the first call. The context is its own: what
 // is built serves other tests than the one that comes first.
-func (t *template) ensure() error {
+func (t *template) ensure(build func(context.Context) error) error {
 	t.once.Do(func() {
+		if t.there {
+			return
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), setupTime)
 		defer cancel()
-		if t.err = t.build(ctx); t.err != nil {
+		if t.err = build(ctx); t.err != nil {
 			t.err = fmt.Errorf("build %s: %w", t.name, t.err)
 		}
 	})
@@ -37,15 +48,35 @@ func (t *template) ensure() error {
 }
 
 // prepare makes the admin with exactly what production's has, and does what a
-// superuser does there once for each server.
+// superuser does there once for each server. A copy of a cluster where that is done
+// has the admin's password beside it, and the templates in it.
 func (s *server) prepare(ctx context.Context) error {
 	var err error
 	if s.super, err = openPool(ctx, s.pg.URL("postgres")); err != nil {
 		return fmt.Errorf("connect as superuser: %w", err)
 	}
+	file := filepath.Join(s.folder, adminPassword)
+	content, err := os.ReadFile(file)
+	if err == nil {
+		s.catalog.there, s.tenant.there = true, true
+		s.admin, err = openPool(ctx, s.as(url.UserPassword(adminRole, string(content)), "postgres"))
+		return err
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read admin's password: %w", err)
+	}
 	password := rand.Text()
+	secret, err := verifier(password)
+	if err != nil {
+		return err
+	}
+	own, err := verifier(s.super.Config().ConnConfig.Password)
+	if err != nil {
+		return err
+	}
 	for _, statement := range []string{
-		"create role " + adminRole + " login createdb createrole password '" + password + "'",
+		"alter role " + pgx.Identifier{s.super.Config().ConnConfig.User}.Sanitize() + " password '" + own + "'",
+		"create role " + adminRole + " login createdb createrole password '" + secret + "'",
 		"revoke connect on database postgres, template1 from public",
 		"grant connect on database postgres to " + adminRole,
 	} {
@@ -64,7 +95,10 @@ func (s *server) prepare(ctx context.Context) error {
 	if err := migrations.EnsureCatalogRoles(ctx, conn.Conn()); err != nil {
 		return err
 	}
-	return migrations.EnsureServerRoles(ctx, conn.Conn())
+	if err := migrations.EnsureServerRoles(ctx, conn.Conn()); err != nil {
+		return err
+	}
+	return os.WriteFile(file, []byte(password), 0o600)
 }
 
 func openPool(ctx context.Context, address string) (*pgxpool.Pool, error) {
@@ -105,6 +139,17 @@ func (s *server) buildCatalog(ctx context.Context) error {
 	return s.seal(ctx, &s.catalog, s.adminURL(s.catalog.name), migrations.Catalog())
 }
 
+func (s *server) buildFrom(ctx context.Context, build func(ctx context.Context, url string) error) error {
+	if err := s.catalog.ensure(s.catalog.build); err != nil {
+		return err
+	}
+	name := pgx.Identifier{s.built.name}.Sanitize()
+	if err := s.createClosed(ctx, name, "create database "+name+" template "+s.catalog.name); err != nil {
+		return err
+	}
+	return errors.Join(build(ctx, s.adminURL(s.built.name)), s.shut(ctx, &s.built))
+}
+
 func (s *server) buildTenant(ctx context.Context) error {
 	name := pgx.Identifier{s.tenant.name}.Sanitize()
 	if err := s.createClosed(ctx, name, "create database "+name+" owner "+migrations.RoleOwner); err != nil {
@@ -123,7 +168,7 @@ func (s *server) createClosed(ctx context.Context, name, statement string) error
 	return err
 }
 
-// seal migrates a template and closes it: a session in it would stop clones.
+// seal migrates a template and closes it.
 func (s *server) seal(ctx context.Context, t *template, address string, set migrations.Set) error {
 	cfg, err := pgx.ParseConfig(address)
 	if err != nil {
@@ -132,7 +177,12 @@ func (s *server) seal(ctx context.Context, t *template, address string, set migr
 	if _, err := migrations.Apply(ctx, cfg, set); err != nil {
 		return err
 	}
+	return s.shut(ctx, t)
+}
+
+// shut closes a template: a session in it would stop clones.
+func (s *server) shut(ctx context.Context, t *template) error {
 	name := pgx.Identifier{t.name}.Sanitize()
-	_, err = s.admin.Exec(ctx, "alter database "+name+" with is_template true allow_connections false")
+	_, err := s.admin.Exec(ctx, "alter database "+name+" with is_template true allow_connections false")
 	return err
 }
