@@ -78,7 +78,7 @@ select k.scopes, k.expires_at, k.revoked_at is not null,
        k.allowed_models, k.monthly_token_limit, k.concurrent_request_limit,
        c.allowed_models, c.system_prompt_override, c.monthly_token_limit, c.concurrent_request_limit,
        c.prediction_log_retention_days, c.pii_detection_enabled, c.pii_mode, c.pii_allow,
-       c.pii_deny, c.audit_log_enabled
+       c.pii_deny, c.audit_log_enabled, c.fine_tuning_running_limit, c.fine_tuning_queue_limit, c.file_storage_limit
   from api_keys k join tenant_config c on c.tenant = k.tenant
  where k.id = $1`
 )
@@ -122,7 +122,7 @@ func (k *keyRecord) scan(row pgx.CollectableRow) (struct{}, error) {
 		&own.AllowedModels, &own.MonthlyTokenLimit, &own.ConcurrentRequestLimit,
 		&cfg.AllowedModels, &cfg.SystemPromptOverride, &cfg.MonthlyTokenLimit, &cfg.ConcurrentRequestLimit,
 		&cfg.PredictionLogRetentionDays, &cfg.PIIDetectionEnabled, &cfg.PIIMode, &cfg.PIIAllow,
-		&cfg.PIIDeny, &cfg.AuditLogEnabled)
+		&cfg.PIIDeny, &cfg.AuditLogEnabled, &cfg.FineTuningRunningLimit, &cfg.FineTuningQueueLimit, &cfg.FileStorageLimit)
 	if expires != nil {
 		k.identity.Expires = *expires
 	}

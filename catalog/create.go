@@ -31,6 +31,7 @@ type Onboarding struct {
 	Taker
 	Steps  []string // the first is done when CreateTenant returns: row, configuration, key
 	Latest int64    // schema version of the first tenant; others get the fleet's floors
+	From   *BackupSource
 }
 
 // Target is the versions that a new tenant begins at, as an operation's args have
@@ -39,6 +40,8 @@ type Onboarding struct {
 type Target struct {
 	Schema  int64 `json:"schema"`
 	Product int64 `json:"product,omitempty"`
+	// Backup is what it is restored from; nil: it begins empty.
+	Backup *BackupSource `json:"backup,omitempty"`
 }
 
 // CreateTenant places a tenant, and either claims a ready database for it, in this
@@ -108,7 +111,7 @@ func (c *Catalog) createTenant(ctx context.Context, tx pgx.Tx, spec TenantSpec, 
 		return Creation{}, fmt.Errorf("create tenant: the fleet is at schema %d, this binary's latest is %d: %w",
 			versions.Freehold, o.Latest, ErrConflict)
 	}
-	id, claimed, err := c.settle(ctx, tx, at, versions)
+	id, claimed, err := c.settle(ctx, tx, at, versions, o.From == nil)
 	if err != nil {
 		return Creation{}, err
 	}
@@ -133,10 +136,11 @@ func (c *Catalog) createTenant(ctx context.Context, tx pgx.Tx, spec TenantSpec, 
 }
 
 // settle finds the tenant its place: a ready database of the best server that has
-// one, claimed, or else room on the best server, where it is registered.
-func (c *Catalog) settle(ctx context.Context, tx pgx.Tx, at *places, versions Versions) (id TenantID, claimed bool, err error) {
+// one, claimed when claim says so, or else room on the best server, where it is
+// registered.
+func (c *Catalog) settle(ctx context.Context, tx pgx.Tx, at *places, versions Versions, claim bool) (id TenantID, claimed bool, err error) {
 	for _, s := range at.candidates {
-		if s.ReadyNow > 0 {
+		if claim && s.ReadyNow > 0 {
 			id, claimed, err = claimReady(ctx, tx, at.spec, placement{s.ID, s.Name, s.Region}, versions)
 			if err != nil || claimed {
 				return id, claimed, err
@@ -247,6 +251,8 @@ func resumeCreation(ctx context.Context, tx pgx.Tx, spec TenantSpec, by Onboardi
 			made.Operation, err = beginOnboarding(ctx, tx, id, spec, by, floors)
 		}
 	case err != nil:
+	case !sameSource(o, by.From):
+		err = fmt.Errorf("create tenant: slug: one that is being made from something else: %w", ErrExists)
 	case o.State == OperationDone || o.State == OperationCancelled:
 		err = fmt.Errorf("create tenant: its onboarding %s is %s: %w", o.ID, o.State, ErrConflict)
 	case by.Worker == "":
@@ -290,7 +296,7 @@ update operation_steps set state = 'done', started_at = now(), ended_at = clock_
 // beginOnboarding writes the operation, in its creator's hands.
 func beginOnboarding(ctx context.Context, tx pgx.Tx, id TenantID, spec TenantSpec, by Onboarding, versions Versions) (Operation, error) {
 	o, err := beginOperation(ctx, tx, OperationSpec{
-		Kind: KindOnboard, Tenant: id, Actor: spec.Actor, Args: Target{versions.Freehold, versions.Product}, Steps: by.Steps,
+		Kind: KindOnboard, Tenant: id, Actor: spec.Actor, Args: Target{versions.Freehold, versions.Product, by.From}, Steps: by.Steps,
 	})
 	if err != nil {
 		return o, err

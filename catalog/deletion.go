@@ -163,3 +163,16 @@ func (c *Catalog) Deletion(ctx context.Context, operation string) (d Deletion, e
 	}
 	return d, nil
 }
+
+const (
+	forgetBackups = `delete from tenant_backups where tenant = $1`
+	forgetExports = `delete from exports where tenant = $1`
+)
+
+// ForgetCopies forgets a tenant's backups and exports, whose objects are gone.
+func (c *Catalog) ForgetCopies(ctx context.Context, id TenantID) error {
+	var batch pgx.Batch
+	batch.Queue(forgetBackups, id)
+	batch.Queue(forgetExports, id)
+	return wrap("forget copies", c.writer.SendBatch(ctx, &batch).Close())
+}

@@ -27,7 +27,8 @@ func (e *NotDrained) Error() string {
 
 func (e *NotDrained) Unwrap() error { return e.cause }
 
-const drainedPoll = 100 * time.Millisecond
+// drainedPoll is short: a tenant stands still meanwhile.
+const drainedPoll = 20 * time.Millisecond
 
 // A node that has never seen an older number than the epoch holds nothing older.
 const selectUndrained = `
@@ -72,10 +73,11 @@ func (c *Catalog) AwaitDrained(ctx context.Context, id TenantID, epoch int64, de
 }
 
 const updateTenantServer = `
-update tenants t set server_id = s.id from servers s where t.id = $1 and s.name = $2`
+update tenants t set server_id = s.id, region = case t.region when '' then '' else s.region end
+  from servers s where t.id = $1 and s.name = $2`
 
 // SwitchServer has a moving tenant live on another server, by name, under a new
-// epoch; its database and role keep their names. ErrConflict in any other state,
+// epoch, and in that one's region if it has one; its database and role keep their names. ErrConflict in any other state,
 // ErrNotFound for an unknown server.
 func (c *Catalog) SwitchServer(ctx context.Context, id TenantID, toServer string) (epoch int64, err error) {
 	return c.changeTenant(ctx, "switch server", id, func(tx pgx.Tx, state State) (bool, error) {

@@ -29,13 +29,14 @@ type DumpHeader struct {
 }
 
 // dumped are the tables whose rows can't be made anew: those that others refer to
-// come first. single is the one row that a migrated catalog has already.
+// come first. had is the key of those rows that a migrated catalog has already.
 var dumped = []struct {
-	name   string
-	single bool
+	name string
+	had  string
 }{
-	{name: "catalog_clock", single: true},
-	{name: "catalog_seal", single: true},
+	{name: "catalog_clock", had: "one"},
+	{name: "catalog_seal", had: "one"},
+	{name: "backup_plans", had: "plan"},
 	{name: "servers"},
 	{name: "tenants"},
 	{name: "migration_files"},
@@ -52,6 +53,11 @@ var dumped = []struct {
 	{name: "mail_outbox"},
 	{name: "usage_daily"},
 	{name: "tenant_due"},
+	{name: "work_queue"},
+	{name: "kept_databases"},
+	{name: "tenant_backups"},
+	{name: "server_drains"},
+	{name: "exports"},
 	{name: "audit_heads"},
 	{name: "receipts"},
 	{name: "operators"},
@@ -65,7 +71,7 @@ var dumped = []struct {
 // tenant, so none is.
 var undumped = []string{
 	"nodes", "budget_shares", "drained", "findings", "chores", "ready_databases", "freehold_version",
-	"rollout_health", "tenant_schemas", "schema_references",
+	"rollout_health", "tenant_schemas", "server_links", "schema_references", "work_turns",
 }
 
 // Snapshot is the catalog as of one moment. Close it soon: while it is open,

@@ -12,7 +12,6 @@ import (
 
 	"freehold/catalog"
 	"freehold/migrations"
-	"freehold/migrations/pgtest"
 )
 
 // A new table is put into one of the lists, behind those that it refers to.
@@ -71,10 +70,17 @@ func (b *bench) fill() catalog.Tenant {
 	b.exec(conn, `insert into models (name, engine, upstream, kind, input_price, fallbacks) values ('m', 'gpt', 'm-1', 'chat', 0.123456, '[{"engine": "gpt", "upstream": "m-0"}]')`)
 	_, err = b.cat.SetAlias(ctx, "gpt-4o-mini", "m")
 	b.ok(err)
+	b.exec(conn, `insert into work_queue (id, tenant, trainer, state, token, lease_until, error) values (gen_random_uuid(), $1, 'builtin', 'running', 7, now(), 'no "luck"')`, acme.ID)
 	b.exec(conn, `insert into audit_heads (tenant, n, head, sealed_at) values ($1, 7, $2, now())`, acme.ID, make([]byte, 32))
 	b.exec(conn, `insert into mail_outbox (id, tenant, kind, recipient, detail) values (gen_random_uuid(), $1, 'note', 'a@b.c', '{"a": [1, null, "x"]}')`, acme.ID)
 	b.exec(conn, `insert into usage_daily (tenant, day, model, requests, prompt_tokens, completion_tokens) values ($1, '2026-11-22', 'm', 1, 9007199254740993, 3)`, acme.ID)
 	b.exec(conn, `insert into receipts (tenant, document, signature, key_id) values ($1, $2, '\x00ff', 4294967295)`, gone.ID, "{ \"is\":\r\n  1.0 }")
+	b.exec(conn, `insert into exports (id, tenant, actor, state, key, sha256, rows, error) values (gen_random_uuid(), $1, 'key:k', 'done', 'exports/x', $2, 9007199254740993, 'a "b"')`, acme.ID, make([]byte, 32))
+	b.exec(conn, `insert into server_drains (id, server_id, actor, target, parallel, max_failures, error, token, lease_until)
+		select gen_random_uuid(), id, 'op@host', 'pg-2', 4, 3, 'no "room"', 9, now() from servers`)
+	b.exec(conn, `insert into kept_databases (id, tenant, server_id, database, why, operation, drop_at) select gen_random_uuid(), $1, id, 'freehold_kept_1', 'moved', gen_random_uuid(), now() from servers`, acme.ID)
+	b.exec(conn, `update backup_plans set every = '6 hours', keep = '90 days 01:02:03.5' where plan = ''`)
+	b.exec(conn, `insert into tenant_backups (id, tenant, key, made_at, bytes, schema_version, server_version, proof_error) values (gen_random_uuid(), $1, 'tenants/x', now(), 9007199254740993, 4, 150000, 'no "luck"')`, acme.ID)
 	b.exec(conn, `insert into operators (name, role, id, hash) values ('ops', 'owner', 'opsid', $1)`, make([]byte, 32))
 	r := b.begin(catalog.RolloutSpec{
 		Stream: catalog.StreamProduct, Target: 1, Actor: "op@host", Options: catalog.RolloutOptions{Parallel: 1, Budget: "1%"},
@@ -101,11 +107,7 @@ func (b *bench) dump() ([]byte, catalog.DumpHeader) {
 // empty is another catalog, sealed with the same keyset.
 func (b *bench) empty() *bench {
 	b.Helper()
-	other := &bench{TB: b.TB, keys: b.keys, cfg: catalog.Config{URL: pgtest.Catalog(b.TB), Keyset: b.keys}}
-	_, _, err := catalog.Migrate(b.Context(), other.cfg)
-	b.ok(err)
-	other.cat = other.open()
-	return other
+	return setup(b.TB) // all have one
 }
 
 // rows is all that a table holds, as text.

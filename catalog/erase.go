@@ -44,19 +44,23 @@ update tenants
 update operations set args = '{}' where tenant = $1 and kind <> 'delete'`
 	deleteFindingsOf = `delete from findings where tenant = $1`
 	deleteHeadOf     = `delete from audit_heads where tenant = $1`
+	deleteWorkOf     = `delete from work_queue where tenant = $1`
+	deleteTurnOf     = `delete from work_turns where tenant = $1`
 
 	selectBlank = `
 select t.name = '' and t.email = '' and t.labels = '{}' and t.pin = '{}' and t.request_key is null
        and t.request_hash is null and t.secret = '' and not exists (select from operations o where o.tenant = t.id and o.kind <> 'delete' and o.args <> '{}')
        and not exists (select from audit_heads h where h.tenant = t.id)
+       and not exists (select from work_queue w where w.tenant = t.id)
+       and not exists (select from work_turns w where w.tenant = t.id)
   from tenants t where t.id = $1`
 )
 
 // ErasePerson blanks what the catalog knows of a tenant: its sealed secret, name,
-// address, labels, the arguments of its operations and the head of its audit. The
-// tenant must be deleting: ErrConflict.
+// address, labels, the arguments of its operations, the head of its audit, and what
+// work it has asked for. The tenant must be deleting: ErrConflict.
 func (c *Catalog) ErasePerson(ctx context.Context, id TenantID) error {
-	return c.erase(ctx, "erase tenant", id, blankTenant, blankOperations, deleteFindingsOf, deleteHeadOf)
+	return c.erase(ctx, "erase tenant", id, blankTenant, blankOperations, deleteFindingsOf, deleteHeadOf, deleteWorkOf, deleteTurnOf)
 }
 
 // Erased reports whether ErasePerson has done its work.

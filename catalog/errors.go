@@ -10,11 +10,12 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrConflict is returned when the row's state forbids the change.
 	ErrConflict = errors.New("state forbids it")
-	// ErrLost is returned to a worker whose operation another one has taken, or
-	// that has ended: it must stop.
-	ErrLost = errors.New("the operation is another worker's by now")
-	// ErrCancelled is returned to a worker whose operation somebody asked to cancel.
-	ErrCancelled = errors.New("the operation is to be cancelled")
+	// ErrLost is returned to a worker whose operation, or piece of work, another one
+	// has taken, or that has ended: it must stop.
+	ErrLost = errors.New("it is another worker's by now")
+	// ErrCancelled is returned to a worker whose operation, or piece of work, somebody
+	// asked to cancel.
+	ErrCancelled = errors.New("it is to be cancelled")
 	// ErrMismatch is returned when an Idempotency-Key comes again with another request.
 	ErrMismatch = errors.New("the Idempotency-Key was used for another request")
 	// ErrInvalid is wrapped by every refusal of an argument; the text names it.

@@ -12,10 +12,13 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"freehold/catalog"
+	"freehold/catalog/catalogtest"
 	"freehold/migrations/pgtest"
 )
 
-func TestMain(m *testing.M) { pgtest.MainLeak(m) }
+func TestMain(m *testing.M) {
+	pgtest.MainLeak(m)
+}
 
 // bench is a catalog of its own, migrated and open.
 type bench struct {
@@ -27,15 +30,18 @@ type bench struct {
 
 func setup(t testing.TB) *bench {
 	t.Helper()
-	keys, err := catalog.NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := catalog.Config{URL: pgtest.Catalog(t), Keyset: keys}
-	if _, _, err := catalog.Migrate(t.Context(), cfg); err != nil {
-		t.Fatal(err)
-	}
-	b := &bench{TB: t, cfg: cfg, keys: keys}
+	cfg := catalogtest.Config(t)
+	b := &bench{TB: t, cfg: cfg, keys: cfg.Keyset}
+	b.cat = b.open()
+	return b
+}
+
+// setupWith is setup with a keyset of the test's own.
+func setupWith(t testing.TB, keys *catalog.Keyset) *bench {
+	t.Helper()
+	b := &bench{TB: t, cfg: catalog.Config{URL: pgtest.Catalog(t), Keyset: keys}, keys: keys}
+	_, _, err := catalog.Migrate(t.Context(), b.cfg)
+	b.ok(err)
 	b.cat = b.open()
 	return b
 }

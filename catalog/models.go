@@ -11,7 +11,7 @@ import (
 
 const modelColumns = `name, engine, upstream, fallbacks, kind, trim_scale(input_price)::text as input_price,
        trim_scale(output_price)::text as output_price, max_output_tokens, token_overhead, message_overhead,
-       part_tokens, array(select a.alias from model_aliases a where a.model = models.name order by a.alias) as aliases,
+       part_tokens, trainer, array(select a.alias from model_aliases a where a.model = models.name order by a.alias) as aliases,
        created_at`
 
 // lockModels orders changes to engines, models and aliases: what each of them must
@@ -62,6 +62,10 @@ func (m Model) validate() error {
 		within("token_overhead", m.TokenOverhead, 0, maxBound),
 		within("message_overhead", m.MessageOverhead, 0, maxBound),
 		within("part_tokens", m.PartTokens, 0, maxBound),
+		optional(m.Trainer, match("trainer", m.Trainer, trainPattern, "builtin, openai or command:NAME, of a-z, 0-9 and dashes")),
+	}
+	if m.Trainer != "" && m.Kind != "chat" {
+		errs = append(errs, wrong("trainer", "only chat models are fine-tuned"))
 	}
 	if len(m.Fallbacks) > maxFallbacks {
 		errs = append(errs, wrong("fallbacks", "more than %d", maxFallbacks))
@@ -82,19 +86,21 @@ func (m Model) validate() error {
 const (
 	selectAlias = `select exists (select from model_aliases where alias = $1)`
 
+	selectEngineKind = `select kind from engines where name = $1`
+
 	selectMissing = `
 select count(*) from unnest($1::text[]) as e (name) where not exists (select from engines where engines.name = e.name)`
 
 	insertModel = `
 insert into models (name, engine, upstream, kind, input_price, output_price, fallbacks, max_output_tokens,
-       token_overhead, message_overhead, part_tokens)
-values ($1, $2, $3, $4, $5::text::numeric, $6::text::numeric, $7, $8, $9, $10, $11) returning ` + modelColumns
+       token_overhead, message_overhead, part_tokens, trainer)
+values ($1, $2, $3, $4, $5::text::numeric, $6::text::numeric, $7, $8, $9, $10, $11, $12) returning ` + modelColumns
 )
 
 // AddModel registers a platform model. An empty upstream is the name itself, an
 // empty price is 0, bounds of 0 are 4096 tokens of an answer, 32 of a request and
 // 16 of a message. ErrExists when the name is taken, by an alias too; ErrInvalid
-// when there is no such engine.
+// when there is no such engine, or its kind isn't the trainer's.
 func (c *Catalog) AddModel(ctx context.Context, m Model) (Model, error) {
 	m = m.withDefaults()
 	if err := m.validate(); err != nil {
@@ -105,7 +111,7 @@ func (c *Catalog) AddModel(ctx context.Context, m Model) (Model, error) {
 			return err
 		}
 		m, err = oneModel(ctx, tx, insertModel, m.Name, m.Engine, m.Upstream, m.Kind, m.InputPrice, m.OutputPrice,
-			m.Fallbacks, m.MaxOutputTokens, m.TokenOverhead, m.MessageOverhead, m.PartTokens)
+			m.Fallbacks, m.MaxOutputTokens, m.TokenOverhead, m.MessageOverhead, m.PartTokens, m.Trainer)
 		return err
 	})
 	if err != nil {
@@ -114,7 +120,8 @@ func (c *Catalog) AddModel(ctx context.Context, m Model) (Model, error) {
 	return m, nil
 }
 
-// fits refuses a model whose engines aren't there, or whose name is an alias.
+// fits refuses a model whose engines aren't there or can't serve what its trainer
+// makes, or whose name is an alias.
 func (m Model) fits(ctx context.Context, tx pgx.Tx) error {
 	engines := map[string][]string{"engine": {m.Engine}}
 	for _, f := range m.Fallbacks {
@@ -132,6 +139,16 @@ func (m Model) fits(ctx context.Context, tx pgx.Tx) error {
 	}
 	if err := invalid(errs...); err != nil {
 		return err
+	}
+	// A command names an engine of its own for what it makes.
+	if m.Trainer == "builtin" || m.Trainer == "openai" {
+		var kind string
+		if err := tx.QueryRow(ctx, selectEngineKind, m.Engine).Scan(&kind); err != nil {
+			return err
+		}
+		if kind != m.Trainer {
+			return invalid(wrong("trainer", "%s needs an engine of that kind", m.Trainer))
+		}
 	}
 	var taken bool
 	if err := tx.QueryRow(ctx, selectAlias, m.Name).Scan(&taken); err != nil {

@@ -56,6 +56,8 @@ func TestAddModel(t *testing.T) {
 		"token_overhead":    {TokenOverhead: -1},
 		"message_overhead":  {MessageOverhead: -1},
 		"part_tokens":       {PartTokens: 10_000_001},
+		"trainer":           {Trainer: "command:../sh"},
+		"trainer ":          {Trainer: "openai"}, // another kind of engine
 	} {
 		bad.Name, bad.Kind = "bad", "chat"
 		if bad.Engine == "" {
@@ -95,6 +97,14 @@ func TestSetModel(t *testing.T) {
 	if m.Engine != "two" || !slices.Equal(m.Fallbacks, []catalog.Fallback{{"one", "s-1"}}) {
 		t.Errorf("turned round %+v", m)
 	}
+	m, err = b.cat.SetModel(ctx, "small", catalog.ModelPatch{Trainer: new("command:trl")})
+	b.ok(err)
+	if m.Trainer != "command:trl" || m.Engine != "two" {
+		t.Errorf("with a trainer %+v", m)
+	}
+	if m, err = b.cat.SetModel(ctx, "small", catalog.ModelPatch{Trainer: new("")}); err != nil || m.Trainer != "" {
+		t.Errorf("without it %+v: %v", m, err)
+	}
 	m, err = b.cat.SetModel(ctx, "small", catalog.ModelPatch{Fallbacks: new([]catalog.Fallback(nil))})
 	b.ok(err)
 	m, err = b.cat.SetModel(ctx, "small", catalog.ModelPatch{Upstream: new("")})
@@ -109,6 +119,7 @@ func TestSetModel(t *testing.T) {
 		"input_price":       {InputPrice: new("-1")},
 		"output_price":      {OutputPrice: new("")},
 		"max_output_tokens": {MaxOutputTokens: new(0)},
+		"trainer":           {Trainer: new("openai")}, // another kind of engine
 	} {
 		_, err := b.cat.SetModel(ctx, "small", bad)
 		if refused, ok := errors.AsType[*catalog.Invalid](err); !ok || refused.Field != field {

@@ -21,6 +21,8 @@ type ModelPatch struct {
 	TokenOverhead   *int `json:"token_overhead,omitempty"`
 	MessageOverhead *int `json:"message_overhead,omitempty"`
 	PartTokens      *int `json:"part_tokens,omitempty"`
+
+	Trainer *string `json:"trainer,omitempty"` // "": it isn't fine-tuned any more; jobs that were taken go on
 }
 
 func (p ModelPatch) apply(m Model) Model {
@@ -33,6 +35,7 @@ func (p ModelPatch) apply(m Model) Model {
 	set(&m.TokenOverhead, p.TokenOverhead)
 	set(&m.MessageOverhead, p.MessageOverhead)
 	set(&m.PartTokens, p.PartTokens)
+	set(&m.Trainer, p.Trainer)
 	if p.Fallbacks != nil {
 		m.Fallbacks = make([]Fallback, len(*p.Fallbacks)) // null is no list
 		for i, f := range *p.Fallbacks {
@@ -52,7 +55,7 @@ func set[T any](field, value *T) {
 const updateModel = `
 update models
    set engine = $2, upstream = $3, input_price = $4::text::numeric, output_price = $5::text::numeric, fallbacks = $6,
-       max_output_tokens = $7, token_overhead = $8, message_overhead = $9, part_tokens = $10
+       max_output_tokens = $7, token_overhead = $8, message_overhead = $9, part_tokens = $10, trainer = $11
  where name = $1 returning ` + modelColumns
 
 // SetModel changes a model in one step, so that no request meets a gap: requests
@@ -70,7 +73,7 @@ func (c *Catalog) SetModel(ctx context.Context, name string, p ModelPatch) (m Mo
 			return err
 		}
 		m, err = oneModel(ctx, tx, updateModel, name, m.Engine, m.Upstream, m.InputPrice, m.OutputPrice, m.Fallbacks,
-			m.MaxOutputTokens, m.TokenOverhead, m.MessageOverhead, m.PartTokens)
+			m.MaxOutputTokens, m.TokenOverhead, m.MessageOverhead, m.PartTokens, m.Trainer)
 		return err
 	})
 	if err != nil {

@@ -166,6 +166,7 @@ func sessionParams(cfg *pgx.ConnConfig, role string, statement time.Duration) {
 	}
 	params["application_name"] = "freehold"
 	params["search_path"] = "public"
+	params["jit"] = "off" // to compile a statement takes longer than any of ours lasts
 	params["statement_timeout"] = milliseconds(statement)
 	params["lock_timeout"] = milliseconds(5 * time.Second)
 	params["idle_in_transaction_session_timeout"] = milliseconds(30 * time.Second)

@@ -27,6 +27,10 @@ const (
 const (
 	KindOnboard = "onboard"
 	KindDelete  = "delete"
+	KindMove    = "move"
+	KindBackup  = "backup"
+	KindRestore = "restore"
+	KindExport  = "export"
 )
 
 // Operation is a long act as the catalog has it: what is to be done, how far it

@@ -28,12 +28,14 @@ type Overview struct {
 	// Backup is the age of the newest backup of the catalog; nil without any.
 	Backup *time.Duration
 	Chores []ChoreState
+	Work   WorkView
 	// Rollouts are the open ones, the oldest first.
 	Rollouts []RolloutTrouble
 	// ProductTarget is what the product's tables should be at; 0: there are none.
 	ProductTarget int64
 	BelowProduct  []SchemaGap
 	Schemas       SchemaTrouble
+	Upkeep        Upkeep
 }
 
 // Sample is how many of a group are named.
@@ -211,6 +213,8 @@ func (c *Catalog) Overview(ctx context.Context, target int64) (o Overview, err e
 	collect(&batch, &o.Chores, selectChoreStates)
 	collect(&batch, &o.Visits, selectVisitTrouble)
 	o.queueRollouts(&batch)
+	o.Work.queue(&batch)
+	o.Upkeep.queue(&batch)
 	batch.Queue(selectStuckMail).Query(func(rows pgx.Rows) (err error) {
 		o.Mail, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[StuckMails])
 		return err

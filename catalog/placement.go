@@ -233,12 +233,28 @@ const lockServerByID = `select state from servers where id = $1 for no key updat
 
 // reserve locks a candidate's row, so that of two creations at once the second
 // counts the first, and looks again: false when it has no room for one more
-// database by now, and p.full then says why. It is let go with the savepoint: who
-// held one server while it waits for another could wait for somebody that waits
-// for it. The order of locks is the server's row, then tenants' rows, then the
-// clock.
+// database by now.
 func (p *places) reserve(ctx context.Context, tx pgx.Tx, candidate Server) (at placement, ok bool, err error) {
-	err = pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+	ok, err = p.hold(ctx, tx, candidate, func(s *Server) string {
+		why, onlyReady := s.weigh(p.spec, p.claimants)
+		if onlyReady {
+			why = s.full() + ", and no ready one that fits"
+		}
+		return why
+	}, func(_ pgx.Tx, s Server) error {
+		at = placement{s.ID, s.Name, s.Region}
+		return nil
+	})
+	return at, ok, err
+}
+
+// hold locks a candidate's row, looks at the server again, and goes on in the same
+// savepoint: false when the server refuses by now, and p.full then says why. The lock
+// is let go with the savepoint then: who held one server while it waits for another
+// could wait for somebody that waits for it. The order of locks is the server's row,
+// then tenants' rows, then the clock.
+func (p *places) hold(ctx context.Context, tx pgx.Tx, candidate Server, refuses func(*Server) string, then func(pgx.Tx, Server) error) (bool, error) {
+	err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
 		var state string
 		err := tx.QueryRow(ctx, lockServerByID, candidate.ID).Scan(&state)
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -251,19 +267,14 @@ func (p *places) reserve(ctx context.Context, tx pgx.Tx, candidate Server) (at p
 		if err != nil {
 			return err
 		}
-		why, onlyReady := s.weigh(p.spec, p.claimants)
-		if onlyReady {
-			why = s.full() + ", and no ready one that fits"
-		}
-		if why != "" {
+		if why := refuses(&s); why != "" {
 			return &tooLate{why}
 		}
-		at = placement{s.ID, s.Name, s.Region}
-		return nil
+		return then(tx, s)
 	})
 	if late, is := errors.AsType[*tooLate](err); is {
 		p.full.Servers = append(p.full.Servers, Refusal{candidate.Name, late.why})
-		return at, false, nil
+		return false, nil
 	}
-	return at, err == nil, err
+	return err == nil, err
 }

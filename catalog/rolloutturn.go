@@ -58,7 +58,8 @@ update rollouts r
 	// and written so that no other plan is thought of: these tables have grown since
 	// they were last analyzed. Nobody else claims meanwhile: the rollout's row is held.
 	// What is next, but isn't active or is at another server by now, is put where it
-	// belongs, so that it isn't in the way of others.
+	// belongs, so that it isn't in the way of others. Who is being moved or restored has
+	// to stay as it is until that ends.
 	claimTargets = `
 with on_now as (
     select r.id, r.token, r.wave, (r.options ->> 'parallel')::int as parallel
@@ -92,13 +93,16 @@ due as materialized (
      where f.n > 0
      order by d.wave, d.next_at, d.tenant limit $3),
 placed as (
-    select x.tenant, t.slug, t.database, t.server_id, s.name as server, r.token, t.state = 'moving' as later,
+    select x.tenant, t.slug, t.database, t.server_id, s.name as server, r.token, t.state = 'moving' or b.busy as later,
            case when t.state in ('suspended', 'deleting', 'deleted') then 'gone'
-                when t.state = 'active' and t.server_id = x.server_id then 'running' else 'waiting' end as state
+                when t.state = 'active' and t.server_id = x.server_id and not b.busy then 'running' else 'waiting' end as state
       from on_now r
      cross join rollout_targets x
       join tenants t on t.id = x.tenant
       join servers s on s.id = t.server_id
+     cross join lateral (
+           select exists (select from operations o
+                           where o.tenant = t.id and o.state in ('waiting', 'running') and o.kind in ('move', 'restore')) as busy) b
      where x.rollout = $1 and x.tenant = any (array(select tenant from due))),
 claimed as (
     update rollout_targets x

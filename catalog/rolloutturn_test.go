@@ -101,14 +101,15 @@ func TestRolloutTurn_deadWorker(t *testing.T) {
 	b := setup(t)
 	ctx := t.Context()
 	r := b.begin(b.spec(b.many("pg-1", 4)))
-	short := catalog.Taker{Worker: "dead", Lease: 100 * time.Millisecond}
+	short := catalog.Taker{Worker: "dead", Lease: time.Second}
 	turn := catalog.Turn{Rollout: r.ID, Taker: short, Want: 2}
 	held := b.turn(turn).Claims
+	claimed := time.Now()
 	if len(held) != 2 || held[0].Attempts != 1 || held[0].From != 4 || held[0].Database == "" || held[0].Server != "pg-1" {
 		t.Fatalf("claimed %+v", held)
 	}
 	b.claim(r, "next", 4, 2)
-	time.Sleep(110 * time.Millisecond)
+	time.Sleep(time.Until(claimed.Add(short.Lease + 10*time.Millisecond)))
 	again := b.claim(r, "next", 4, 2)
 	if again[0].Tenant != held[0].Tenant || again[0].Claim != 2 || again[0].Attempts != 2 {
 		t.Errorf("claimed anew %+v, was %+v", again[0], held[0])

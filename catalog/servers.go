@@ -46,16 +46,22 @@ func (c *Catalog) AddServer(ctx context.Context, spec ServerSpec) (Server, error
 	return s, err
 }
 
-// A ready database that is being made or dropped is a database, too.
+// A ready database that is being made or dropped is a database, too, and so is one
+// that a move is about to make: its tenant is counted once it lives there.
 const selectServers = `
 select s.id::text, s.name, s.region, s.host, s.port, s.ssl_mode, s.admin_user, s.version,
        s.max_connections, s.budget, s.reserve, s.state, s.labels, s.plans, s.ready, s.max_databases,
        s.max_recovery_s, s.disk_bytes, s.used_bytes, s.files, s.files_a_database, s.sync_method,
-       s.measured_at, s.created_at, t.tenants, t.tenants + r.made as databases, r.ready_now
+       s.measured_at, s.wal_level, s.can_publish, s.can_subscribe, s.created_at, t.tenants, r.ready_now, k.kept, m.coming,
+       t.tenants + r.made + k.kept + m.coming as databases
   from servers s
  cross join lateral (select count(*) as tenants from tenants where server_id = s.id and state <> 'deleted') t
  cross join lateral (select count(*) as made, count(*) filter (where state = 'ready') as ready_now
-                       from ready_databases where server_id = s.id) r`
+                       from ready_databases where server_id = s.id) r
+ cross join lateral (select count(*) as kept from kept_databases where server_id = s.id) k
+ cross join lateral (select count(*) as coming from operations o join tenants x on x.id = o.tenant
+                      where o.kind = 'move' and o.state in ('waiting', 'running') and o.args ->> 'to' = s.name
+                        and x.server_id <> s.id) m`
 
 // Servers lists by name.
 func (c *Catalog) Servers(ctx context.Context) ([]Server, error) {
@@ -106,8 +112,10 @@ select id::text, state from servers where name = $1 for update`
 )
 
 // RemoveServer refuses with ErrConflict while tenants live there, also deleted
-// ones whose rows are kept, and while it has ready databases: those are dropped
-// first. Of a server that is down they are forgotten, since nobody can drop them.
+// ones whose rows are kept, while tenants move there, while it keeps databases that
+// tenants have left, and while it has ready databases: those are dropped first. Of a
+// server that is down the ready ones are forgotten, since nobody can drop them, but
+// not those kept: they hold what was somebody's.
 func (c *Catalog) RemoveServer(ctx context.Context, name string) error {
 	return c.changePlatform(ctx, "remove server", func(tx pgx.Tx) error {
 		var id, state string
@@ -118,7 +126,17 @@ func (c *Catalog) RemoveServer(ctx context.Context, name string) error {
 		if err := tx.QueryRow(ctx, countMade, id).Scan(&made); err != nil {
 			return err
 		}
+		s, err := queryServer(ctx, tx, selectServers+` where s.id = $1`, id)
+		if err != nil {
+			return err
+		}
 		switch {
+		case s.Tenants > 0:
+			return fmt.Errorf("%w: tenants live there (%d): freehold server drain %s", ErrConflict, s.Tenants, name)
+		case s.Coming > 0:
+			return fmt.Errorf("%w: tenants are moving there (%d)", ErrConflict, s.Coming)
+		case s.Kept > 0:
+			return fmt.Errorf("%w: it keeps databases that tenants have left (%d): wait until they are dropped", ErrConflict, s.Kept)
 		case made > 0 && state != ServerDown:
 			return fmt.Errorf("%w: it has ready databases (%d): set ready to 0 and wait until they are dropped", ErrConflict, made)
 		case made > 0:
@@ -126,7 +144,7 @@ func (c *Catalog) RemoveServer(ctx context.Context, name string) error {
 				return err
 			}
 		}
-		return deleteOne(ctx, tx, deleteServer, id, "tenants live there")
+		return deleteOne(ctx, tx, deleteServer, id, "the records of deleted tenants name it")
 	})
 }
 

@@ -107,9 +107,12 @@ func checkLabels(field string, labels map[string]string) []error {
 const lockServer = `
 select id::text, budget, reserve, max_connections from servers where name = $1 for no key update`
 
+const drainOpen = `
+select exists (select from server_drains where server_id = $1 and state in ('running', 'halted'))`
+
 // SetServer changes what the patch names. Its tenants get a new epoch when the
 // budget is another, since their routes hold it. ErrNotFound; ErrInvalid names
-// the field.
+// the field; ErrConflict for one that should be active while it is drained.
 func (c *Catalog) SetServer(ctx context.Context, name string, p ServerPatch) (Server, error) {
 	if err := invalid(p.check()...); err != nil {
 		return Server{}, fmt.Errorf("set server: %w", err)
@@ -120,6 +123,15 @@ func (c *Catalog) SetServer(ctx context.Context, name string, p ServerPatch) (Se
 		var budget, reserve, connections int
 		if err := tx.QueryRow(ctx, lockServer, name).Scan(&id, &budget, &reserve, &connections); err != nil {
 			return err
+		}
+		if p.State != nil && *p.State == ServerActive {
+			var open bool
+			if err := tx.QueryRow(ctx, drainOpen, id).Scan(&open); err != nil {
+				return err
+			}
+			if open {
+				return fmt.Errorf("%w: it is drained: freehold server drain %s --cancel", ErrConflict, name)
+			}
 		}
 		before := budget
 		if p.Budget != nil {

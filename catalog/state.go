@@ -48,8 +48,11 @@ func (c *Catalog) SetState(ctx context.Context, id TenantID, to State, from ...S
 		if err == nil && tag.RowsAffected() == 0 {
 			err = fmt.Errorf("set state: tenant is %s: %w", state, ErrConflict)
 		}
+		if err == nil && to == Moving {
+			_, err = tx.Exec(ctx, noteBefore, id, state)
+		}
 		if err == nil && state == Moving {
-			_, err = tx.Exec(ctx, deleteDrained, id)
+			err = leave(ctx, tx, id)
 		}
 		if err == nil && to == Deleted {
 			// There is nothing left to visit, and whoever deleted it was marked last.

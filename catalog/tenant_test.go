@@ -26,7 +26,7 @@ func TestCreateTenant_resumes(t *testing.T) {
 	cfg, err := b.cat.TenantConfig(t.Context(), first.ID)
 	b.ok(err)
 	if !cfg.Allows("anything") || cfg.MonthlyTokenLimit != 1_000_000 || cfg.ConcurrentRequestLimit != 10 ||
-		cfg.PIIMode != "restore" || !cfg.PIIDetectionEnabled || !cfg.AuditLogEnabled || cfg.PredictionLogRetentionDays != 90 {
+		cfg.FineTuningRunningLimit != 2 || cfg.FineTuningQueueLimit != 20 || cfg.FileStorageLimit != 10<<30 || cfg.PIIMode != "restore" || !cfg.PIIDetectionEnabled || !cfg.AuditLogEnabled || cfg.PredictionLogRetentionDays != 90 {
 		t.Errorf("defaults are %+v", cfg)
 	}
 	_, err = b.cat.CreateTenant(t.Context(), spec, here())
@@ -144,6 +144,7 @@ func TestValidation_namesEveryField(t *testing.T) {
 		AllowedModels: &models, MonthlyTokenLimit: &limit, ConcurrentRequestLimit: &slots,
 		PredictionLogRetentionDays: &days, PIIMode: &mode, SystemPromptOverride: &bad,
 		PIIAllow: &[]string{bad}, PIIDeny: &[]string{""},
+		FineTuningRunningLimit: &days, FineTuningQueueLimit: &days, FileStorageLimit: &limit,
 	})
 	for _, c := range []struct {
 		err    error
@@ -155,7 +156,7 @@ func TestValidation_namesEveryField(t *testing.T) {
 		{urlErr, "base_url"},
 		{modelErr, "name engine kind input_price output_price"},
 		{keyErr, "name scopes allowed_models monthly_token_limit concurrent_request_limit"},
-		{configErr, "allowed_models monthly_token_limit concurrent_request_limit prediction_log_retention_days pii_mode pii_allow pii_deny system_prompt_override"},
+		{configErr, "allowed_models monthly_token_limit concurrent_request_limit prediction_log_retention_days fine_tuning_running_limit fine_tuning_queue_limit file_storage_limit pii_mode pii_allow pii_deny system_prompt_override"},
 	} {
 		b.is(c.err, catalog.ErrInvalid)
 		for field := range strings.FieldsSeq(c.fields) {

@@ -8,7 +8,8 @@ import (
 )
 
 const configColumns = `allowed_models, system_prompt_override, monthly_token_limit, concurrent_request_limit,
-       prediction_log_retention_days, pii_detection_enabled, pii_mode, pii_allow, pii_deny, audit_log_enabled`
+       prediction_log_retention_days, pii_detection_enabled, pii_mode, pii_allow, pii_deny, audit_log_enabled,
+       fine_tuning_running_limit, fine_tuning_queue_limit, file_storage_limit`
 
 const selectConfig = `
 select ` + configColumns + ` from tenant_config where tenant = $1`
@@ -37,6 +38,9 @@ type ConfigPatch struct {
 	PIIAllow                   *[]string `json:"pii_allow"`
 	PIIDeny                    *[]string `json:"pii_deny"`
 	AuditLogEnabled            *bool     `json:"audit_log_enabled"`
+	FineTuningRunningLimit     *int      `json:"fine_tuning_running_limit"`
+	FineTuningQueueLimit       *int      `json:"fine_tuning_queue_limit"`
+	FileStorageLimit           *int64    `json:"file_storage_limit"`
 }
 
 const patchConfig = `
@@ -51,6 +55,9 @@ update tenant_config set
        audit_log_enabled             = coalesce($9, audit_log_enabled),
        pii_allow                     = coalesce($10, pii_allow),
        pii_deny                      = coalesce($11, pii_deny),
+       fine_tuning_running_limit     = coalesce($12, fine_tuning_running_limit),
+       fine_tuning_queue_limit       = coalesce($13, fine_tuning_queue_limit),
+       file_storage_limit            = coalesce($14, file_storage_limit),
        updated_at                    = now()
  where tenant = $1
 returning ` + configColumns
@@ -66,7 +73,8 @@ func (c *Catalog) PatchConfig(ctx context.Context, id TenantID, p ConfigPatch) (
 	epoch, err := c.changeTenant(ctx, "change configuration", id, func(tx pgx.Tx, _ State) (bool, error) {
 		rows, err := tx.Query(ctx, patchConfig, id, given(p.AllowedModels), p.SystemPromptOverride, p.MonthlyTokenLimit,
 			p.ConcurrentRequestLimit, p.PredictionLogRetentionDays, p.PIIDetectionEnabled, p.PIIMode,
-			p.AuditLogEnabled, given(p.PIIAllow), given(p.PIIDeny))
+			p.AuditLogEnabled, given(p.PIIAllow), given(p.PIIDeny), p.FineTuningRunningLimit, p.FineTuningQueueLimit,
+			p.FileStorageLimit)
 		if err != nil {
 			return false, err
 		}

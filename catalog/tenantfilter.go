@@ -20,7 +20,10 @@ type TenantFilter struct {
 	Schema string // a version, or one behind <, <=, > or >=
 	// OlderThan and NewerThan are ages, by when the tenant was registered.
 	OlderThan, NewerThan time.Duration
-	Limit                int
+	// BackupOlderThan is the age of the newest backup, or of a tenant without any: only
+	// those that are served or suspended.
+	BackupOlderThan time.Duration
+	Limit           int
 }
 
 const selectTenants = selectTenant + `
@@ -34,6 +37,8 @@ const selectTenants = selectTenant + `
    and t.schema_version between $9 and $10
    and ($11 = interval '0' or t.created_at <= now() - $11::interval)
    and ($12 = interval '0' or t.created_at > now() - $12::interval)
+   and ($14 = interval '0' or t.state in ('active', 'suspended', 'moving')
+        and coalesce((select max(b.made_at) from tenant_backups b where b.tenant = t.id), t.created_at) < now() - $14::interval)
  order by t.slug, t.id limit nullif($13, 0)`
 
 // Tenants lists, by slug, deleted ones only when asked for by state.
@@ -43,6 +48,7 @@ func (c *Catalog) Tenants(ctx context.Context, f TenantFilter) ([]Tenant, error)
 		within("limit", f.Limit, 0, math.MaxInt32),
 		within("older_than", int64(f.OlderThan), 0, int64(maxAge)),
 		within("newer_than", int64(f.NewerThan), 0, int64(maxAge)),
+		within("backup_older_than", int64(f.BackupOlderThan), 0, int64(maxAge)),
 	}
 	if !ok {
 		errs = append(errs, wrong("schema", "want a version such as 3, or <3, <=3, >3, >=3"))
@@ -56,7 +62,7 @@ func (c *Catalog) Tenants(ctx context.Context, f TenantFilter) ([]Tenant, error)
 		by = "value"
 	}
 	rows, err := c.writer.Query(ctx, selectTenants, f.State, f.Server, f.Region, f.Plan, key, by, value, f.After,
-		low, high, f.OlderThan, f.NewerThan, f.Limit)
+		low, high, f.OlderThan, f.NewerThan, f.Limit, f.BackupOlderThan)
 	if err != nil {
 		return nil, wrap("list tenants", err)
 	}

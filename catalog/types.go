@@ -62,6 +62,9 @@ type TenantConfig struct {
 	PIIAllow                   []string `json:"pii_allow"` // words that are never personal data
 	PIIDeny                    []string `json:"pii_deny"`  // words that always are
 	AuditLogEnabled            bool     `json:"audit_log_enabled"`
+	FineTuningRunningLimit     int      `json:"fine_tuning_running_limit"` // jobs at a time
+	FineTuningQueueLimit       int      `json:"fine_tuning_queue_limit"`   // jobs that wait or run
+	FileStorageLimit           int64    `json:"file_storage_limit"`        // bytes of all files
 }
 
 // Server is a Postgres server that holds tenant databases, without its secret.
@@ -94,10 +97,18 @@ type Server struct {
 	SyncMethod     string     `json:"sync_method"` // recovery_init_sync_method; off without fsync; empty: not known
 	MeasuredAt     *time.Time `json:"measured_at"`
 
+	// What it is fit for as one end of a replication, as it was found when it was last
+	// looked at.
+	WALLevel     string `json:"wal_level"`     // empty: not looked yet
+	CanPublish   bool   `json:"can_publish"`   // its admin may make roles and slots of replication
+	CanSubscribe bool   `json:"can_subscribe"` // and subscriptions
+
 	// What follows from it.
 	Tenants   int       `json:"tenants"`   // deleted ones left out
 	ReadyNow  int       `json:"ready_now"` // ready databases that can be claimed
-	Databases int       `json:"databases"` // tenants' and ready ones, in whatever state
+	Kept      int       `json:"kept"`      // databases that their tenants have left, until they are dropped
+	Coming    int       `json:"coming"`    // tenants that a move is bringing
+	Databases int       `json:"databases"` // of all four, in whatever state
 	Recovery  int       `json:"recovery_seconds" db:"-"`
 	Limit     int       `json:"limit" db:"-"` // of databases
 	Room      int       `json:"room" db:"-"`  // databases that it would still take
@@ -206,6 +217,7 @@ type Model struct {
 	MessageOverhead int `json:"message_overhead"`  // of each message
 	PartTokens      int `json:"part_tokens"`       // of an image, a sound or a file; 0: these are refused
 
+	Trainer   string    `json:"trainer"` // who fine-tunes it: builtin, openai or command:<name>; empty: nobody
 	Aliases   []string  `json:"aliases"` // other names of it; read only
 	CreatedAt time.Time `json:"created_at"`
 }

@@ -219,7 +219,7 @@ func (l *loader) begin(ctx context.Context) error {
 	}
 	for _, t := range dumped {
 		l.left = append(l.left, t.name)
-		if t.single {
+		if t.had != "" {
 			continue
 		}
 		var some bool
@@ -277,8 +277,8 @@ func insertRows(name string, columns []string) string {
 	sql := "insert into " + table + " (" + names + ") select " + names +
 		" from json_populate_recordset(null::" + table + ", $1::text::json)"
 	for _, t := range dumped {
-		if t.name == name && t.single {
-			sql += " on conflict (one) do update set " + strings.Join(sets, ", ")
+		if t.name == name && t.had != "" {
+			sql += " on conflict (" + t.had + ") do update set " + strings.Join(sets, ", ")
 		}
 	}
 	return sql

@@ -28,6 +28,8 @@ const (
 	maxSecret       = 4096
 	maxTokens       = int64(1) << 50
 	maxConcurrent   = 100_000
+	maxWork         = 10_000 // jobs of a tenant
+	maxStored       = int64(1) << 50
 	maxRetention    = 3650
 	maxAuditDetails = 64 << 10
 )
@@ -40,6 +42,7 @@ var (
 	allowPattern  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\*?$|^\*$`)
 	shortPattern  = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 	labelPattern  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$`)
+	trainPattern  = regexp.MustCompile(`^(builtin|openai|command:[a-z0-9][a-z0-9-]{0,62})$`)
 	pricePattern  = regexp.MustCompile(`^[0-9]{1,12}(\.[0-9]{1,6})?$`)
 )
 
@@ -241,6 +244,15 @@ func (p ConfigPatch) validate() error {
 	}
 	if p.PredictionLogRetentionDays != nil {
 		errs = append(errs, within("prediction_log_retention_days", *p.PredictionLogRetentionDays, 0, maxRetention))
+	}
+	if p.FineTuningRunningLimit != nil {
+		errs = append(errs, within("fine_tuning_running_limit", *p.FineTuningRunningLimit, 0, maxWork))
+	}
+	if p.FineTuningQueueLimit != nil {
+		errs = append(errs, within("fine_tuning_queue_limit", *p.FineTuningQueueLimit, 0, maxWork))
+	}
+	if p.FileStorageLimit != nil {
+		errs = append(errs, within("file_storage_limit", *p.FileStorageLimit, 0, maxStored))
 	}
 	if p.PIIMode != nil {
 		errs = append(errs, oneOf("pii_mode", *p.PIIMode, "redact", "restore", "block"))

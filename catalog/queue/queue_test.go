@@ -13,11 +13,14 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"freehold/catalog"
+	"freehold/catalog/catalogtest"
 	"freehold/catalog/queue"
 	"freehold/migrations/pgtest"
 )
 
-func TestMain(m *testing.M) { pgtest.MainLeak(m) }
+func TestMain(m *testing.M) {
+	pgtest.MainLeak(m)
+}
 
 type bench struct {
 	*testing.T
@@ -26,15 +29,7 @@ type bench struct {
 
 func setup(t *testing.T) *bench {
 	t.Helper()
-	keys, err := catalog.NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := catalog.Config{URL: pgtest.Catalog(t), Keyset: keys}
-	if _, _, err := catalog.Migrate(t.Context(), cfg); err != nil {
-		t.Fatal(err)
-	}
-	return &bench{T: t, cfg: cfg}
+	return &bench{T: t, cfg: catalogtest.Config(t)}
 }
 
 // queue makes one as a process of its own would.
