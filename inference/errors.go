@@ -31,6 +31,9 @@ var (
 // who wait for its answer.
 var ErrStopped = errors.New("the service has stopped")
 
+// errNoStore is returned for a model's artifact where there is no object store.
+var errNoStore = errors.New("no object store is configured")
+
 // errTwice is returned by a second Stream.Run.
 var errTwice = errors.New("a stream runs once")
 

@@ -16,8 +16,8 @@ const (
 	embeddingModel = "embedding"
 )
 
-// Models lists what tenant and key may use, by name; an alias stands beside what it
-// stands for.
+// Models lists what tenant and key may use, by name: the platform's models, an alias
+// beside what it stands for, and the tenant's own.
 func (s *Service) Models(ctx context.Context, c Call) ([]catalog.Model, error) {
 	all, err := s.cfg.Models(ctx)
 	if err != nil {
@@ -33,6 +33,13 @@ func (s *Service) Models(ctx context.Context, c Call) ([]catalog.Model, error) {
 			}
 		}
 	}
+	tuned, err := s.OwnModels(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range tuned {
+		allowed = append(allowed, catalog.Model{Name: row.Name, Kind: chatModel, CreatedAt: row.CreatedAt})
+	}
 	slices.SortFunc(allowed, func(a, b catalog.Model) int { return strings.Compare(a.Name, b.Name) })
 	return allowed, nil
 }
@@ -44,7 +51,7 @@ func (s *Service) Model(ctx context.Context, c Call, name string) (catalog.Model
 		err = ErrModelNotFound
 	}
 	m.Name = name
-	return m, err
+	return m.Model, err
 }
 
 // allows reports whether tenant and key may use a model by one of these names.
@@ -52,24 +59,26 @@ func (c Call) allows(names ...string) bool {
 	return c.Config.AllowsAny(names...) && c.Limits.Allows(names...)
 }
 
-// allowed finds the model that a name stands for.
-func (s *Service) allowed(ctx context.Context, c Call, name string) (catalog.Model, error) {
+// allowed finds the model that a name stands for: the platform's, or the tenant's
+// own.
+func (s *Service) allowed(ctx context.Context, c Call, name string) (served, error) {
 	m, err := s.cfg.Model(ctx, name)
 	switch {
 	case errors.Is(err, catalog.ErrNotFound):
-		return catalog.Model{}, ErrModelNotFound
+		return s.tuned(ctx, c, name)
 	case err != nil:
-		return catalog.Model{}, err
+		return served{}, err
 	case !c.allows(name, m.Name):
-		return catalog.Model{}, ErrModelNotAllowed
+		return served{}, ErrModelNotAllowed
 	}
-	return m, nil
+	return served{Model: m}, nil
 }
 
 // served is a model that the tenant may use, and the engine that serves it.
 type served struct {
 	catalog.Model
-	engine engine.Engine
+	engine   engine.Engine
+	artifact *engine.Tuned // of a tenant's own model that its engine must be given
 }
 
 // upstream is the model's name at the engine.
@@ -105,7 +114,7 @@ func (s *Service) serve(ctx context.Context, c Call, name, kind string) (served,
 	if m.Kind != kind {
 		return served{}, &BadRequest{Param: "model", Message: "this model is for " + m.Kind + ", not for " + kind}
 	}
-	found := served{Model: m}
+	found := m
 	choices := []engine.Choice{{Name: m.Engine, Model: found.upstream()}}
 	for _, f := range m.Fallbacks {
 		choices = append(choices, engine.Choice{Name: f.Engine, Model: f.Upstream})

@@ -21,8 +21,8 @@ type Prediction struct {
 	State     string `json:"state"` // in_progress, succeeded, failed, cancelled or interrupted
 	// Inputs is what was sent to the engine, in the shape of a request.
 	Inputs json.RawMessage `json:"inputs,omitempty"`
-	// Output is null or an object: text and, of chats, choices; of classifiers, label
-	// and scores too; of embeddings, count and dimensions.
+	// Output is null or an object: text and, of chats, choices; of classifiers, label,
+	// scores and abstained too; of embeddings, count and dimensions.
 	Output    json.RawMessage `json:"output"`
 	Usage     *engine.Usage   `json:"usage"` // null until settled
 	ErrorCode string          `json:"error_code,omitempty"`
@@ -133,6 +133,9 @@ func shownAnswer(kind string, output json.RawMessage) json.RawMessage {
 	}
 	if class := kept.Choices[0].Class; class != nil && class.Label != "" {
 		out["label"], out["scores"] = class.Label, class.Scores
+		if class.Abstained {
+			out["abstained"] = true
+		}
 	}
 	if kind == kindPrediction {
 		out["finish_reason"] = kept.Choices[0].FinishReason

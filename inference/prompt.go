@@ -11,7 +11,7 @@ import (
 // be asked again, under a configuration that has changed.
 func prepare(c Call, m served, req *engine.ChatRequest) *engine.ChatRequest {
 	sent := *req
-	sent.Model, sent.Scope = m.upstream(), c.Scope
+	sent.Model, sent.Scope, sent.Tuned = m.upstream(), c.Scope, m.artifact
 	if c.Config.SystemPromptOverride != "" {
 		sent.Messages = override(req.Messages, c.Config.SystemPromptOverride)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 
 	"github.com/google/uuid"
@@ -25,6 +26,7 @@ type Call struct {
 	Tenant    Borrower
 	Scope     string // the tenant's id
 	Epoch     int64  // that Config and Limits are true as of
+	Schema    int64  // of the tenant's database
 	Config    catalog.TenantConfig
 	Limits    catalog.KeyLimits // the key's own
 	KeyID     string
@@ -52,6 +54,9 @@ type Config struct {
 	Models func(ctx context.Context) ([]catalog.Model, error)
 	// Engine returns the engine of that name, ready to use.
 	Engine func(ctx context.Context, name string) (engine.Engine, error)
+	// Artifact opens an object of a tenant's own model, and says how long it is; the
+	// caller closes. Nil: there is no object store, and models by artifact fail.
+	Artifact func(ctx context.Context, tenant, key string) (io.ReadCloser, int64, error)
 	// Node is this process, in what it reserves.
 	Node uuid.UUID
 	// Spool keeps a settlement that the tenant's database could not take, until it
@@ -102,6 +107,9 @@ func (c Config) withDefaults() Config {
 	if c.Settled == nil {
 		c.Settled = func(Call) {}
 	}
+	if c.Artifact == nil {
+		c.Artifact = func(context.Context, string, string) (io.ReadCloser, int64, error) { return nil, 0, errNoStore }
+	}
 	if c.Overrun == nil {
 		c.Overrun = func(int64) {}
 	}
@@ -122,6 +130,7 @@ type Service struct {
 	swept    releases
 	scanners *lru.Cache[string, *pii.Scanner] // of tenants with lists of their own
 	plain    *pii.Scanner
+	own      own
 
 	life context.Context // ends with Stop
 	stop context.CancelCauseFunc
@@ -139,7 +148,11 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg.withDefaults(), scanners: scanners, plain: pii.New(pii.Options{})}
+	known, err := newOwn()
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg.withDefaults(), scanners: scanners, plain: pii.New(pii.Options{}), own: known}
 	// It bounds what outlives requests, and ends with Stop.
 	s.life, s.stop = context.WithCancelCause(context.Background())
 	return s, nil

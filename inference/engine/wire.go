@@ -2,8 +2,10 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"maps"
 )
 
@@ -24,6 +26,19 @@ type ChatRequest struct {
 	// Scope separates what an engine may cache: nothing kept for one scope is
 	// used for another. The pipeline sets it; it never leaves the process.
 	Scope string
+	// Tuned is the tenant's own model that Model names, for engines that serve its
+	// artifact themselves, which others refuse as Unsupported; nil: Model is the engine's.
+	Tuned *Tuned `json:"-"`
+}
+
+// Tuned is a fine-tuned model's artifact.
+type Tuned struct {
+	// Key names it in caches. It is immutable: equal keys, equal bytes. It begins
+	// with the tenant's id, so that no two tenants' are equal.
+	Key  string
+	Name string // the model's, for the tenant
+	// Read opens a file of the artifact, and says how long it is; the caller closes.
+	Read func(ctx context.Context, file string) (io.ReadCloser, int64, error)
 }
 
 // Members returns the request's members as they go over the wire, all but model,
@@ -159,10 +174,12 @@ type ChatChoice struct {
 	Class *Class `json:"-"`
 }
 
-// Class is a label, and what each label scored, between 0 and 1.
+// Class is a label, and what each label scored, between 0 and 1. Who abstains
+// names the best label all the same, and doesn't answer with it.
 type Class struct {
-	Label  string             `json:"label"`
-	Scores map[string]float64 `json:"scores"`
+	Label     string             `json:"label"`
+	Scores    map[string]float64 `json:"scores"`
+	Abstained bool               `json:"abstained,omitempty"`
 }
 
 // AnswerMessage makes an assistant's message of plain text.

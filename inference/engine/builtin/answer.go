@@ -139,7 +139,7 @@ func parseQuestion(text string) (questions []string, rest []sentence) {
 // quotable drops repetitions and what this engine itself said for want of an answer.
 func quotable(sentences []sentence) []sentence {
 	seen := map[string]bool{}
-	for _, s := range split(NoAnswer) {
+	for _, s := range split(NoAnswer + "\n" + NoTunedAnswer) {
 		seen[s.text] = true
 	}
 	var out []sentence

@@ -13,6 +13,9 @@
 // them in the third digit), with a scale for each output column or each 32
 // elements too; float16 differs by up to 3e-4 at the size of int16.
 //
+// A tuned model (engine.ChatRequest.Tuned) is freehold-answer-1 with a head that has
+// learned a tenant's own answers, and says one of them or that it doesn't know.
+//
 // The package keeps nothing of a conversation but vectors of its sentences, under
 // the scope of the caller (engine.ChatRequest.Scope) and the sentence's hash.
 package builtin
@@ -42,6 +45,7 @@ const cachedVectors = 4096
 type Engine struct {
 	encoder *Encoder
 	cache   *lru.Cache[cacheKey, []float32]
+	heads   *headCache
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -57,7 +61,7 @@ func New() (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make cache: %w", err)
 	}
-	return &Engine{encoder: enc, cache: cache}, nil
+	return &Engine{encoder: enc, cache: cache, heads: newHeadCache(DefaultHeadBytes)}, nil
 }
 
 // Embed serves freehold-embed-1. Of each input the first MaxTokens tokens are

@@ -20,9 +20,10 @@ type reply struct {
 	words  []string // with the white space before them; together the text
 	finish string   // stop or length
 	usage  engine.Usage
+	class  *engine.Class // a tuned model's verdict
 }
 
-// Chat serves freehold-answer-1. It is deterministic: the n choices are equal, and
+// Chat serves freehold-answer-1, and models tuned from it. It is deterministic: the n choices are equal, and
 // sampling parameters have no effect.
 func (e *Engine) Chat(ctx context.Context, req *engine.ChatRequest) (*engine.ChatResponse, error) {
 	r, err := e.reply(ctx, req)
@@ -35,6 +36,7 @@ func (e *Engine) Chat(ctx context.Context, req *engine.ChatRequest) (*engine.Cha
 			Index:        i,
 			Message:      engine.AnswerMessage(strings.Join(r.words, "")),
 			FinishReason: r.finish,
+			Class:        r.class,
 		})
 	}
 	return res, nil
@@ -98,7 +100,7 @@ func (e *Engine) reply(ctx context.Context, req *engine.ChatRequest) (*reply, er
 	if size > maxPromptBytes || prompt > MaxPromptTokens {
 		return nil, refuse("messages", "the conversation is longer than 32000 tokens, the most that this model reads")
 	}
-	a, err := e.Answer(ctx, req.Scope, turns)
+	text, class, err := e.say(ctx, req, turns)
 	if err != nil {
 		return nil, err
 	}
@@ -106,12 +108,21 @@ func (e *Engine) reply(ctx context.Context, req *engine.ChatRequest) (*reply, er
 	if req.MaxTokens != nil {
 		limit = min(limit, int64(*req.MaxTokens))
 	}
-	r := &reply{}
+	r := &reply{class: class}
 	var said int64
-	r.words, said, r.finish = e.cut(untilStop(a.Text(), req.Stop), limit)
+	r.words, said, r.finish = e.cut(untilStop(text, req.Stop), limit)
 	said *= int64(max(req.N, 1))
 	r.usage = engine.Usage{PromptTokens: prompt, CompletionTokens: said, TotalTokens: prompt + said}
 	return r, nil
+}
+
+// say finds the answer: the tuned model's with its verdict, or the base model's.
+func (e *Engine) say(ctx context.Context, req *engine.ChatRequest, turns []Turn) (string, *engine.Class, error) {
+	if req.Tuned != nil {
+		return e.tunedAnswer(ctx, req, turns)
+	}
+	a, err := e.Answer(ctx, req.Scope, turns)
+	return a.Text(), nil, err
 }
 
 // tokens counts a message's text for the bill: never more than the bytes that its
@@ -164,7 +175,7 @@ func untilStop(text string, stop []string) string {
 // check refuses what the model can't do. Parameters that only steer sampling are
 // accepted.
 func check(req *engine.ChatRequest) error {
-	if req.Model != AnswerModel {
+	if req.Tuned == nil && req.Model != AnswerModel {
 		return unsupported("model", "the built-in engine chats with "+AnswerModel+" only")
 	}
 	if req.N > maxChoices {

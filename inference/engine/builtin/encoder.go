@@ -2,6 +2,8 @@ package builtin
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"runtime"
 	"sync"
@@ -105,3 +107,14 @@ func (e *Encoder) EncodeAll(ctx context.Context, texts []string) ([][]float32, e
 	}
 	return out, nil
 }
+
+// EncoderSum is the SHA-256, in hex, of the encoder's weights and vocabulary: what
+// was made of its vectors is of use with no other.
+func EncoderSum() string { return encoderSum() }
+
+var encoderSum = sync.OnceValue(func() string {
+	h := sha256.New()
+	h.Write(weightData)
+	h.Write([]byte(vocabData))
+	return hex.EncodeToString(h.Sum(nil))
+})

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/viterin/vek/vek32"
+
+	"freehold/inference/engine/builtin/lexicon"
 )
 
 // How a sentence is scored against a question: the cosine of their vectors plus
@@ -45,8 +47,8 @@ func (e *Engine) rankerFor(ctx context.Context, scope string, sentences []senten
 	texts := make([]string, 0, len(sentences))
 	for _, s := range sentences {
 		texts = append(texts, s.text)
-		r.words = append(r.words, terms(s.text))
-		r.leadWords = append(r.leadWords, terms(s.lead))
+		r.words = append(r.words, lexicon.Terms(s.text))
+		r.leadWords = append(r.leadWords, lexicon.Terms(s.lead))
 	}
 	var led []int
 	for i, s := range sentences {
@@ -103,7 +105,7 @@ func (e *Engine) vectors(ctx context.Context, scope string, texts []string) ([][
 
 // rank scores every sentence for a question whose vector is v, best first.
 func (r *ranker) rank(question string, v []float32) []scored {
-	asked := terms(question)
+	asked := lexicon.Terms(question)
 	covers := make([][]float64, len(asked)) // by word and sentence
 	idf := make([]float64, len(asked))
 	total := 0.0
@@ -146,7 +148,7 @@ func (r *ranker) rank(question string, v []float32) []scored {
 func kin(word string, words []string) float64 {
 	best := 0.0
 	for _, w := range words {
-		best = max(best, kinship(word, w))
+		best = max(best, lexicon.Kinship(word, w))
 	}
 	return best
 }

@@ -19,8 +19,17 @@ type wireChat struct {
 	Error json.RawMessage `json:"error"`
 }
 
+// errArtifact refuses a model that another kind of engine has to be given: upstream,
+// its base alone would answer in its place.
+var errArtifact = &engine.Error{
+	Kind: engine.Unsupported, Param: "model", Message: "this model can't be served any more: its base has moved to another engine",
+}
+
 // Chat implements engine.Engine.
 func (c *client) Chat(ctx context.Context, req *engine.ChatRequest) (*engine.ChatResponse, error) {
+	if req.Tuned != nil {
+		return nil, errArtifact
+	}
 	body := req.Members()
 	body["model"] = req.Model
 	var got wireChat

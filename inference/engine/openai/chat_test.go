@@ -3,6 +3,7 @@ package openai_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -42,6 +43,21 @@ func TestChatSendsWhatItGotAndReadsTheAnswer(t *testing.T) {
 	}
 	if got.Choices[1].FinishReason != "stop" || got.Usage.TotalTokens != 5 || string(got.Usage.PromptTokensDetails) != `{"cached_tokens":1}` {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// A tenant's own model by its artifact is never answered by its base instead.
+func TestChatRefusesAnArtifact(t *testing.T) {
+	t.Parallel()
+	u := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("asked upstream") })
+	req := chat()
+	req.Tuned = &engine.Tuned{Key: "t/models/x/", Name: "ft:up:acme::1"}
+	_, err := u.Chat(t.Context(), req)
+	streamed := u.ChatStream(t.Context(), req, func(*engine.ChatChunk) error { return nil })
+	for _, err := range []error{err, streamed} {
+		if e, ok := errors.AsType[*engine.Error](err); !ok || e.Kind != engine.Unsupported || e.Param != "model" {
+			t.Errorf("got %v", err)
+		}
 	}
 }
 

@@ -27,6 +27,9 @@ type wireChunk struct {
 
 // ChatStream implements engine.Engine.
 func (c *client) ChatStream(ctx context.Context, req *engine.ChatRequest, emit func(*engine.ChatChunk) error) error {
+	if req.Tuned != nil {
+		return errArtifact
+	}
 	body := req.Members()
 	body["model"], body["stream"] = req.Model, true
 	body["stream_options"] = map[string]bool{"include_usage": true}

@@ -1,4 +1,7 @@
-package builtin
+// Package lexicon is what the built-in engine knows of English words: which carry
+// no topic, what their stems are, and which mean nearly the same. It knows neither
+// models nor conversations.
+package lexicon
 
 import (
 	"strings"
@@ -24,8 +27,8 @@ func wordSet(list string) map[string]bool {
 	return set
 }
 
-// terms returns the stems of a text's words that carry meaning, each once, in order.
-func terms(text string) []string {
+// Terms returns the stems of a text's words that carry meaning, each once, in order.
+func Terms(text string) []string {
 	var out []string
 	seen := map[string]bool{}
 	for word := range strings.FieldsFuncSeq(strings.ToLower(text), func(r rune) bool {
@@ -34,7 +37,7 @@ func terms(text string) []string {
 		if stopWords[word] {
 			continue
 		}
-		if s := stem(word); !seen[s] {
+		if s := Stem(word); !seen[s] {
 			seen[s] = true
 			out = append(out, s)
 		}
@@ -42,9 +45,9 @@ func terms(text string) []string {
 	return out
 }
 
-// stem takes an English word's commonest endings off, so that "deliveries",
+// Stem takes an English word's commonest endings off, so that "deliveries",
 // "delivered" and "delivery" meet. It errs on the side of cutting less.
-func stem(w string) string {
+func Stem(w string) string {
 	vowelBefore := func(n int) bool { return strings.ContainsAny(w[:len(w)-n], "aeiouy") }
 	cutting := func(suffix string, least int) bool {
 		return strings.HasSuffix(w, suffix) && len(w)-len(suffix) >= least && vowelBefore(len(suffix))
@@ -69,9 +72,9 @@ func stem(w string) string {
 	return w
 }
 
-// kinship is how surely two stems mean the same: 1 equal, 0 not related, between
+// Kinship is how surely two stems mean the same: 1 equal, 0 not related, between
 // them for a long common beginning or one group of synonyms.
-func kinship(a, b string) float64 {
+func Kinship(a, b string) float64 {
 	if a == b {
 		return 1
 	}

@@ -1,11 +1,11 @@
-package builtin
+package lexicon
 
 import (
 	_ "embed"
 	"strings"
 )
 
-//go:embed data/synonyms.txt
+//go:embed synonyms.txt
 var synonymData string
 
 // groupOf maps a stem to its group of synonyms; the first group of a stem counts.
@@ -20,10 +20,13 @@ func readSynonyms(data string) map[string]int {
 		}
 		n++
 		for _, word := range strings.Fields(line) {
-			if s := stem(word); groups[s] == 0 {
+			if s := Stem(word); groups[s] == 0 {
 				groups[s] = n
 			}
 		}
 	}
 	return groups
 }
+
+// Group returns the number of a stem's group of synonyms, 0 for none.
+func Group(stem string) int { return groupOf[stem] }
