@@ -28,7 +28,37 @@ var (
 	ErrUnavailable = errors.New("tenant database unavailable")
 	// ErrForeign is returned by Prove when the database is another tenant's.
 	ErrForeign = errors.New("the database belongs to another tenant")
+	// ErrStorageFull is returned when a file is larger than what is left of the
+	// tenant's storage.
+	ErrStorageFull = errors.New("storage full")
+	// ErrInUse is returned when an unfinished job needs the file.
+	ErrInUse = errors.New("in use by a fine-tuning job")
+	// ErrMismatch is returned when an Idempotency-Key came with another request.
+	ErrMismatch = errors.New("the Idempotency-Key is another request's")
+	// ErrLostJob is returned to a worker whose job another one has taken over;
+	// nothing was recorded.
+	ErrLostJob = errors.New("the job is another worker's")
+	// ErrEndedJob is returned when the job had ended before; nothing was recorded.
+	// It is inside each *JobEnded.
+	ErrEndedJob = errors.New("the job has ended")
 )
+
+// MissingFile is returned when a job names a file that isn't there to be used: it
+// doesn't exist, is on its way, has expired, is being deleted or is for something
+// else.
+type MissingFile struct {
+	Param string // training_file or validation_file
+}
+
+func (e *MissingFile) Error() string { return e.Param + ": no such file" }
+
+// JobEnded is ErrEndedJob with the job as it ended.
+type JobEnded struct{ Job Job }
+
+func (e *JobEnded) Error() string { return ErrEndedJob.Error() + ": " + e.Job.State }
+
+// Unwrap makes it ErrEndedJob.
+func (e *JobEnded) Unwrap() error { return ErrEndedJob }
 
 const (
 	// stateCheck and constraintFence are what the fence check raises.
@@ -115,10 +145,16 @@ type StateError struct {
 func (e *StateError) Error() string { return "database refused: SQLSTATE " + e.State }
 
 func ours(err error) bool {
-	for _, known := range []error{ErrFenced, ErrNotFound, ErrInvalid, ErrInProgress, ErrUnavailable, ErrForeign} {
+	for _, known := range []error{
+		ErrFenced, ErrNotFound, ErrInvalid, ErrInProgress, ErrUnavailable, ErrForeign,
+		ErrStorageFull, ErrInUse, ErrMismatch, ErrLostJob, ErrEndedJob,
+	} {
 		if errors.Is(err, known) {
 			return true
 		}
+	}
+	if _, ok := errors.AsType[*MissingFile](err); ok {
+		return true
 	}
 	_, ok := errors.AsType[*StateError](err)
 	return ok

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -47,8 +48,28 @@ func (s *Store) Drop(ctx context.Context, id catalog.TenantID) error {
 		return fmt.Errorf("drop prefix: no tenant")
 	}
 	o := s.Tenant(id)
+	return o.drop(ctx, "", nil)
+}
+
+// DropPrefix removes every object whose key begins with prefix, and every upload
+// there that was never finished, and returns when a listing shows none; what begins
+// with one of keep stays. Each of them ends in a slash. Idempotent. ErrKey.
+func (o *Objects) DropPrefix(ctx context.Context, prefix string, keep ...string) error {
+	for _, p := range append([]string{prefix}, keep...) {
+		if _, err := joinList(o.prefix, p); err != nil || !strings.HasSuffix(p, "/") {
+			return fmt.Errorf("drop prefix: %w: it has to end in a slash", ErrKey)
+		}
+	}
+	return o.drop(ctx, prefix, func(key string) bool {
+		return slices.ContainsFunc(keep, func(p string) bool { return strings.HasPrefix(key, p) })
+	})
+}
+
+// drop deletes what is under prefix, but for the keys (relative to the handle) that
+// keep wants.
+func (o *Objects) drop(ctx context.Context, prefix string, keep func(key string) bool) error {
 	for range dropRounds {
-		left, err := o.dropOnce(ctx)
+		left, err := o.dropOnce(ctx, prefix, keep)
 		if err != nil {
 			return fmt.Errorf("drop prefix: %w", err)
 		}
@@ -60,14 +81,18 @@ func (s *Store) Drop(ctx context.Context, id catalog.TenantID) error {
 }
 
 // dropOnce deletes what is listed now and returns how much that was.
-func (o *Objects) dropOnce(ctx context.Context) (found int, err error) {
+func (o *Objects) dropOnce(ctx context.Context, prefix string, keep func(key string) bool) (found int, err error) {
+	goes := func(key string) bool { return strings.HasPrefix(key, prefix) && (keep == nil || !keep(key)) }
 	// Uploads first: one that is finished meanwhile is an object in the listing.
-	if found, err = o.abortUploads(ctx); err != nil {
+	if found, err = o.abortUploads(ctx, prefix, goes); err != nil {
 		return 0, err
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(dropAtOnce)
-	err = o.List(gctx, "", func(obj Object) error {
+	err = o.List(gctx, prefix, func(obj Object) error {
+		if !goes(obj.Key) {
+			return nil
+		}
 		found++
 		// Past checkKey: whatever lies under the prefix has to go.
 		full := o.prefix + obj.Key
@@ -87,9 +112,24 @@ func (o *Objects) dropOnce(ctx context.Context) (found int, err error) {
 	return found, err
 }
 
-func (o *Objects) abortUploads(ctx context.Context) (found int, err error) {
+// AbortUploads ends every upload to key that was never finished, and removes its
+// parts. Idempotent. ErrKey.
+func (o *Objects) AbortUploads(ctx context.Context, key string) error {
+	if _, err := join(o.prefix, key); err != nil {
+		return fmt.Errorf("abort uploads: %w", err)
+	}
+	if _, err := o.abortUploads(ctx, key, func(k string) bool { return k == key }); err != nil {
+		return fmt.Errorf("abort uploads: %w", err)
+	}
+	return nil
+}
+
+// abortUploads aborts those under prefix whose key (relative to the handle) goes, and
+// returns how many that were.
+func (o *Objects) abortUploads(ctx context.Context, prefix string, goes func(key string) bool) (found int, err error) {
+	full := o.prefix + prefix
 	pages := s3.NewListMultipartUploadsPaginator(o.store.client, &s3.ListMultipartUploadsInput{
-		Bucket: &o.store.bucket, Prefix: &o.prefix,
+		Bucket: &o.store.bucket, Prefix: &full,
 	})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -97,8 +137,12 @@ func (o *Objects) abortUploads(ctx context.Context) (found int, err error) {
 			return found, fmt.Errorf("list uploads: %w", err)
 		}
 		for _, u := range page.Uploads {
-			if !strings.HasPrefix(aws.ToString(u.Key), o.prefix) {
+			key, inside := strings.CutPrefix(aws.ToString(u.Key), o.prefix)
+			if !inside {
 				return found, fmt.Errorf("list uploads: the store answered with a key outside of the prefix")
+			}
+			if !goes(key) {
+				continue
 			}
 			found++
 			_, err := o.store.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{

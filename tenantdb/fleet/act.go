@@ -27,6 +27,10 @@ func acts() map[string][]step {
 	return map[string][]step{
 		catalog.KindOnboard: onboarding,
 		catalog.KindDelete:  deletion,
+		catalog.KindMove:    moving,
+		catalog.KindBackup:  backingUp,
+		catalog.KindRestore: restoring,
+		catalog.KindExport:  exporting,
 	}
 }
 
@@ -87,6 +91,9 @@ func (f *Fleet) do(ctx context.Context, o catalog.Operation) error {
 	if cause := context.Cause(working); errors.Is(cause, catalog.ErrLost) {
 		return fmt.Errorf("operation %s: %w", o.ID, cause)
 	}
+	if cause := context.Cause(working); err != nil && errors.Is(cause, catalog.ErrCancelled) {
+		err = cause
+	}
 	return f.ended(ctx, o, err)
 }
 
@@ -101,6 +108,9 @@ func (f *Fleet) keep(ctx context.Context, o catalog.Operation, lost context.Canc
 		err := f.cat.KeepOperation(bounded, o, lease)
 		cancel()
 		switch {
+		case errors.Is(err, catalog.ErrCancelled) && interrupted[o.Kind]:
+			lost(err)
+			return
 		case err == nil || errors.Is(err, catalog.ErrCancelled): // heeded between steps
 			said, wait = began, f.beat
 		case errors.Is(err, catalog.ErrLost):
@@ -118,7 +128,7 @@ func (f *Fleet) keep(ctx context.Context, o catalog.Operation, lost context.Canc
 
 // steps runs what isn't done yet.
 func (f *Fleet) steps(ctx context.Context, o catalog.Operation) error {
-	steps, known := acts()[o.Kind]
+	steps, known := stepsOf(o)
 	if !known {
 		return fmt.Errorf("operation of kind %s: this binary doesn't know it", o.Kind)
 	}
@@ -209,7 +219,7 @@ func (f *Fleet) ended(ctx context.Context, o catalog.Operation, err error) error
 		return err
 	case errors.Is(err, catalog.ErrCancelled):
 		state, failure = catalog.OperationCancelled, "cancelled"
-	case transient(err) && o.Attempts < maxAttempts:
+	case (transient(err) || errors.Is(err, errChanged)) && o.Attempts < maxAttempts:
 		state, failure, after = catalog.OperationWaiting, reason(ctx, err), backoff(o.Attempts)
 	default:
 		state, failure = catalog.OperationFailed, reason(ctx, err)
@@ -226,6 +236,13 @@ func (f *Fleet) ended(ctx context.Context, o catalog.Operation, err error) error
 		level = f.log.ErrorContext
 	}
 	level(ctx, "operation ended", "operation", o.ID, "kind", o.Kind, "tenant", o.TenantID.String(), "state", state, "reason", failure)
+	if undo, can := undos()[o.Kind]; can && (state != catalog.OperationWaiting || errors.Is(err, errChanged)) && err != nil {
+		// It has a bound of its own.
+		if uerr := f.endUndone(context.WithoutCancel(ctx), o, state, failure, after, undo); uerr != nil {
+			f.log.WarnContext(ctx, "end of operation not recorded", "operation", o.ID, "kind", o.Kind, "reason", reason(ctx, uerr))
+		}
+		return err
+	}
 	if rerr := f.cat.EndOperation(ctx, o, state, failure, after); err == nil && rerr != nil {
 		return fmt.Errorf("operation %s: %w", o.ID, rerr)
 	}
@@ -236,7 +253,7 @@ func (f *Fleet) ended(ctx context.Context, o catalog.Operation, err error) error
 // away, or took too long.
 func transient(err error) bool {
 	for _, passing := range []error{
-		tenantdb.ErrUnavailable, catalog.ErrUnavailable, ErrUnfenced, ErrStore, ErrSessionsLeft,
+		tenantdb.ErrUnavailable, catalog.ErrUnavailable, ErrUnfenced, ErrStore, ErrSessionsLeft, errAgain,
 		context.Canceled, context.DeadlineExceeded,
 	} {
 		if errors.Is(err, passing) {

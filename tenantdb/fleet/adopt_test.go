@@ -17,7 +17,7 @@ func TestAdopt_refuses(t *testing.T) {
 	here, _ := b.onboard("here")
 	mine, _ := b.onboard("mine")
 	b.anonymous(mine)
-	to := b.anew(b.cfg.Keyset, store)
+	to := b.anew(store)
 	_, err := to.fleet.AddServer(t.Context(), to.server())
 	b.ok(err)
 	empty := pgtest.Tenant(t)
@@ -77,7 +77,7 @@ func TestAdopt_cutOff(t *testing.T) {
 	b, store := stored(t)
 	young, _ := b.onboard("young")
 	b.anonymous(young)
-	to := b.anew(b.cfg.Keyset, store)
+	to := b.anew(store)
 	_, err := to.fleet.AddServer(t.Context(), to.server())
 	b.ok(err)
 	cuts := 6

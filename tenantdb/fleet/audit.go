@@ -30,6 +30,9 @@ type AuditReport struct {
 	Anchor     string           `json:"anchor,omitempty"` // the object that was compared
 	Anchored   int64            `json:"anchored,omitempty"`
 	PublicKeys map[int64]string `json:"public_keys"` // in hex; for verifying an export
+	// Restores are the newest of its database from backups, as the audit itself tells
+	// them, the newest first. They are no breaks.
+	Restores []AuditRestore `json:"restores,omitempty"`
 }
 
 // VerifyAudit reads a tenant's audit back, as its database's owner, in any state of
@@ -70,7 +73,9 @@ func (f *Fleet) verifyAudit(ctx context.Context, id catalog.TenantID, look Audit
 		r.PublicKeys[id] = hex.EncodeToString(key)
 	}
 	err = f.asOwner(ctx, t, func(db *tenantdb.DB) (err error) {
-		r.AuditCheck, err = db.VerifyAudit(ctx, v)
+		if r.AuditCheck, err = db.VerifyAudit(ctx, v); err == nil {
+			r.Restores, err = toldRestores(ctx, db)
+		}
 		return err
 	})
 	return r, err

@@ -14,7 +14,7 @@ const cancelWait = 30 * time.Second
 
 // CancelOperation ends an operation and takes back what it did: an onboarding's
 // database, role, objects, keys and row go; a deletion that still waits leaves its
-// tenant suspended. One that runs is stopped after its step. It returns the
+// tenant suspended; a move or restore leaves it served as it was. One that runs is stopped after its step. It returns the
 // operation as it is then: what is left to take back is any worker's, as an
 // operation of its own. catalog.ErrConflict when it has ended, or can't be taken
 // back any more, catalog.ErrNotFound; *catalog.Busy when its worker didn't stop.
@@ -32,6 +32,10 @@ func (f *Fleet) CancelOperation(ctx context.Context, id, actor string) (catalog.
 	case catalog.KindOnboard:
 		err = f.cancelOnboarding(ctx, o, actor)
 	default:
+		if _, has := undos()[o.Kind]; has {
+			err = f.cancelWorked(ctx, o)
+			break
+		}
 		_, err = f.cat.CancelOperation(ctx, id)
 	}
 	if err != nil {

@@ -81,23 +81,36 @@ func (f *Fleet) backupCatalog(ctx context.Context) (b catalog.Backup, err error)
 // writeBackup streams the snapshot into an object. Nothing of it is there unless
 // all is.
 func (f *Fleet) writeBackup(ctx context.Context, key string, s *catalog.Snapshot) (int64, error) {
+	return putStream(ctx, f.blob.Platform(), strings.TrimPrefix(key, platformPrefix), func(ctx context.Context, w io.Writer) error {
+		return f.sealDump(ctx, w, key, s)
+	})
+}
+
+// putStream streams what write writes into an object, and tells its bytes. Nothing of
+// it is there unless all is. write's context ends when the store has given up.
+func putStream(ctx context.Context, objects *blob.Objects, key string, write func(context.Context, io.Writer) error) (int64, error) {
+	writing, cancel := context.WithCancel(ctx)
+	defer cancel()
 	out, in := io.Pipe()
 	counted := &countingWriter{w: in}
 	done := make(chan error, 1)
 	go func() {
-		err := f.sealDump(ctx, counted, key, s)
+		err := write(writing, counted)
 		in.CloseWithError(err) // nil ends the object
 		done <- err
 	}()
-	err := f.blob.Platform().Put(ctx, strings.TrimPrefix(key, platformPrefix), out)
+	err := objects.Put(ctx, key, out)
 	out.CloseWithError(io.ErrClosedPipe) // the store may have given up before the end
-	dumped := <-done
+	gaveUp := writing.Err() == nil
+	cancel()
+	written := <-done
+	gaveUp = gaveUp && (errors.Is(written, io.ErrClosedPipe) || errors.Is(written, context.Canceled))
 	switch {
-	case dumped != nil && !errors.Is(dumped, io.ErrClosedPipe):
-		return 0, dumped
+	case written != nil && !gaveUp:
+		return 0, written
 	case err != nil:
 		return 0, storeError(ctx, err)
-	case dumped != nil:
+	case written != nil:
 		return 0, ErrStore // it said that all was stored, before all was sent
 	}
 	return counted.n, nil

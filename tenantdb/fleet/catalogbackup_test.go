@@ -57,7 +57,7 @@ func TestBackupCatalog_keeps(t *testing.T) {
 func TestBackupCatalog_fails(t *testing.T) {
 	t.Parallel()
 	b, store := stored(t)
-	empty := b.anew(b.cfg.Keyset, store)
+	empty := b.anew(store)
 	if _, err := empty.fleet.BackupCatalog(t.Context()); !errors.Is(err, catalog.ErrConflict) {
 		t.Errorf("an empty catalog: %v", err)
 	}

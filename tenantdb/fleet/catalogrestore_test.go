@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"freehold/catalog"
+	"freehold/catalog/catalogtest"
 	"freehold/migrations/pgtest"
 	"freehold/tenantdb"
 	"freehold/tenantdb/blob"
@@ -36,11 +37,22 @@ func (b *bench) catalogAdmin() *pgx.Conn {
 	return conn
 }
 
-// anew is an empty catalog with that keyset, and a fleet on the same store.
-func (b *bench) anew(keys *catalog.Keyset, store *blob.Store) *bench {
+// anew is an empty catalog with the same keyset, and a fleet on the same store.
+func (b *bench) anew(store *blob.Store) *bench {
 	b.Helper()
+	to := &bench{TB: b.TB}
+	to.cat, to.cfg = catalogtest.Open(b)
+	to.fleet = to.newFleet(fleet.Config{Blob: store})
+	return to
+}
+
+// stranger is anew with another keyset.
+func (b *bench) stranger(store *blob.Store) *bench {
+	b.Helper()
+	keys, err := catalog.NewKeyset()
+	b.ok(err)
 	to := &bench{TB: b.TB, cfg: catalog.Config{URL: pgtest.Catalog(b.TB), Keyset: keys}}
-	_, _, err := catalog.Migrate(b.Context(), to.cfg)
+	_, _, err = catalog.Migrate(b.Context(), to.cfg)
 	b.ok(err)
 	to.cat, err = catalog.Open(b.Context(), to.cfg)
 	b.ok(err)
@@ -135,7 +147,7 @@ func TestRestoreCatalog(t *testing.T) {
 	before, err := b.cat.Tenant(t.Context(), changed.ID)
 	b.ok(err)
 
-	to := b.anew(b.cfg.Keyset, store)
+	to := b.anew(store)
 	r, err := to.fleet.RestoreCatalog(t.Context(), fleet.RestoreOptions{Actor: "op@host"})
 	b.ok(err)
 	if r.Backup != backup.Key || r.Tenants != 3 || r.Servers != 1 || r.Confirmed != 1 || !r.NeedsPerson() || r.Resumed || r.Seq <= before.Epoch {
@@ -206,7 +218,7 @@ func TestRestoreCatalog_refuses(t *testing.T) {
 	flipped[len(flipped)/2] ^= 1
 	newer := put("platform/catalog/29991231T000000Z-9.fhc", text)
 
-	to := b.anew(b.cfg.Keyset, store)
+	to := b.anew(store)
 	// Another's name, and it would be the newest.
 	restore := func(to *bench, key string, want error) {
 		t.Helper()
@@ -221,9 +233,7 @@ func TestRestoreCatalog_refuses(t *testing.T) {
 	restore(to, newer, catalog.ErrSealBroken)
 	restore(to, "platform/catalog/20200101T000000Z-1.fhc", catalog.ErrNotFound)
 	restore(to, "../"+backup.Key, catalog.ErrInvalid)
-	other, err := catalog.NewKeyset()
-	b.ok(err)
-	restore(b.anew(other, store), backup.Key, catalog.ErrSealBroken)
+	restore(b.stranger(store), backup.Key, catalog.ErrSealBroken)
 	for _, broken := range [][]byte{nil, text[:10], text[:len(text)-1], text[:len(text)/2], flipped} {
 		put(backup.Key, broken)
 		restore(to, backup.Key, catalog.ErrSealBroken)
@@ -269,7 +279,7 @@ select gen_random_uuid(), 'away-' || n, 'away', 'active', s.id, 'away' || n, 'aw
 	b.ok(err)
 	_, err = b.fleet.BackupCatalog(t.Context())
 	b.ok(err)
-	to := b.anew(b.cfg.Keyset, store)
+	to := b.anew(store)
 	r, err := to.fleet.RestoreCatalog(t.Context(), fleet.RestoreOptions{})
 	b.ok(err)
 	told := 0

@@ -32,6 +32,14 @@ type order struct {
 	Delete string // slug of a tenant to delete, without grace
 	Refill bool   // ready databases
 	Work   bool   // until killed
+	Backup string // slug of a tenant to back up, and prove that
+	Export string // slug of a tenant to export
+
+	Move, To, Way string        // slug of a tenant to move, and where and how
+	DeadAfter     time.Duration // of nodes; zero: as by default
+	Drain         string        // id of one to do
+
+	Restore, As string // slug of a tenant to restore, and as which new one; empty: in place
 
 	Rollout  string // id of one to work on
 	TakeOver bool   // and to lead, whoever does
@@ -62,7 +70,7 @@ func obey(text string) error {
 		return err
 	}
 	defer cat.Close()
-	cfg := fleet.Config{Catalog: cat, Heartbeat: o.Heartbeat, Worker: o.Worker}
+	cfg := fleet.Config{Catalog: cat, Heartbeat: o.Heartbeat, Worker: o.Worker, DeadAfter: o.DeadAfter}
 	if o.Blob.Bucket != "" {
 		if cfg.Blob, err = blob.Open(ctx, o.Blob, false); err != nil {
 			return err
@@ -92,6 +100,28 @@ func obey(text string) error {
 		}
 	case o.Refill:
 		err = f.RefillReady(ctx)
+	case o.Move != "":
+		var t catalog.Tenant
+		if t, err = cat.TenantBySlug(ctx, o.Move); err == nil {
+			_, err = f.Move(ctx, t.ID, fleet.MoveOptions{To: o.To, Way: o.Way, Actor: "test"})
+		}
+	case o.Backup != "":
+		var t catalog.Tenant
+		if t, err = cat.TenantBySlug(ctx, o.Backup); err == nil {
+			_, err = f.Backup(ctx, t.ID, fleet.BackupOptions{Actor: "test", Prove: true})
+		}
+	case o.Export != "":
+		var t catalog.Tenant
+		if t, err = cat.TenantBySlug(ctx, o.Export); err == nil {
+			_, err = f.Export(ctx, t.ID, fleet.ExportOptions{Actor: "operator:test"})
+		}
+	case o.Restore != "":
+		var t catalog.Tenant
+		if t, err = cat.TenantBySlug(ctx, o.Restore); err == nil {
+			err = restoreLatest(ctx, f, t.ID, o.As)
+		}
+	case o.Drain != "":
+		_, err = f.RunDrain(ctx, o.Drain, nil)
 	case o.Rollout != "":
 		_, err = f.RunRollout(ctx, o.Rollout, o.TakeOver, nil)
 	case o.Work:
@@ -187,17 +217,21 @@ func (b *bench) work(f *fleet.Fleet) (stop func()) {
 func (b *bench) settled(within time.Duration) {
 	b.Helper()
 	for deadline := time.Now().Add(within); ; time.Sleep(50 * time.Millisecond) {
-		busy := 0
-		for _, state := range []string{catalog.OperationWaiting, catalog.OperationRunning} {
-			list, err := b.cat.Operations(b.Context(), catalog.OperationFilter{State: state})
-			b.ok(err)
-			busy += len(list)
+		busy, left := 0, ""
+		// In one look: between two it can go from what the second asks for to the first's.
+		list, err := b.cat.Operations(b.Context(), catalog.OperationFilter{Limit: 1000})
+		b.ok(err)
+		for _, o := range list {
+			if o.State == catalog.OperationWaiting || o.State == catalog.OperationRunning {
+				busy++
+				left += fmt.Sprintf("\n%s of %s is %s, attempt %d: %s", o.Kind, o.Tenant, o.State, o.Attempts, o.Error)
+			}
 		}
 		if busy == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
-			b.Fatalf("%d operations not done within %s", busy, within)
+			b.Fatalf("%d operations not done within %s:%s", busy, within, left)
 		}
 	}
 }

@@ -107,6 +107,12 @@ var onboarding = []step{
 // mayGoOn refuses an onboarding whose tenant was deleted meanwhile. Of one that is
 // there to be served already, only the end has to be written: it can't be cancelled.
 func (a *act) mayGoOn(ctx context.Context) error {
+	if a.op.Kind == catalog.KindMove {
+		return a.mayMoveOn(ctx)
+	}
+	if a.op.Kind == catalog.KindRestore {
+		return a.mayRestoreOn(ctx)
+	}
 	if a.op.Kind != catalog.KindOnboard {
 		return nil
 	}

@@ -100,7 +100,8 @@ func TestTemplateLeftHalfMade(t *testing.T) {
 	b := setup(t)
 	f := b.newFleet(fleet.Config{Tenant: with("create table freehold.half (n integer);")})
 	super := b.super("postgres")
-	_, err := super.Exec(t.Context(), "create database "+f.Template()+" owner freehold_owner")
+	// As a killed worker leaves it: open, it would be open to other tests' strangers too.
+	_, err := super.Exec(t.Context(), "create database "+f.Template()+" owner freehold_owner allow_connections false")
 	b.ok(err)
 	_, _, err = f.Create(t.Context(), catalog.TenantSpec{Slug: "acme"})
 	b.ok(err)

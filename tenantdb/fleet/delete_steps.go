@@ -18,6 +18,7 @@ var deletion = []step{
 	{"sessions", deleting(endAllSessions)},
 	{"bill", deleting(rollUpLast)},
 	{"database", deleting(destroyDatabase)},
+	{"kept", deleting(destroyKept)},
 	{"role", deleting(destroyRole)},
 	{"objects", deleting(dropObjects)},
 	{"backups", deleting(verifyBackups)},
@@ -31,6 +32,7 @@ var deletion = []step{
 const (
 	whatSessions = "sessions"
 	whatDatabase = "database"
+	whatKept     = "kept_databases" // that it had left
 	whatRole     = "role"
 	whatObjects  = "objects"
 	whatBackups  = "backups"
@@ -164,6 +166,24 @@ func destroyDatabase(ctx context.Context, a *act) error {
 	return a.gone(ctx, whatDatabase)
 }
 
+// destroyKept drops the databases that the tenant has left, on whatever servers.
+func destroyKept(ctx context.Context, a *act) error {
+	list, err := a.cat.KeptDatabases(ctx, catalog.KeptFilter{Tenant: a.tenant.ID})
+	if err != nil {
+		return err
+	}
+	if err := a.found(ctx, Destroyed{What: whatKept, Name: a.tenant.Database, Count: int64(len(list))}); err != nil {
+		return err
+	}
+	if err := a.dropAllKept(ctx, a.tenant.ID); err != nil {
+		return err
+	}
+	if err := a.dropBuilt(ctx); err != nil {
+		return err
+	}
+	return a.gone(ctx, whatKept)
+}
+
 func destroyRole(ctx context.Context, a *act) error {
 	if err := a.lock(ctx); err != nil {
 		return err
@@ -254,6 +274,9 @@ func verifyBackups(ctx context.Context, a *act) error {
 		return fmt.Errorf("%w: none is configured", ErrStore)
 	}
 	if err := nothingUnder(ctx, a.blob.Tenant(a.tenant.ID), backupsPrefix); err != nil {
+		return err
+	}
+	if err := a.cat.ForgetCopies(ctx, a.tenant.ID); err != nil {
 		return err
 	}
 	return a.gone(ctx, whatBackups)

@@ -317,7 +317,7 @@ func TestDeleteGoesOnWhenThingsWereAway(t *testing.T) {
 	away.Store(false)
 	b.ok(f.Do(ctx, op.ID))
 	b.state(acme.ID, catalog.Deleted)
-	b.receipt(f, acme, op)
+	b.receipt(f, acme, op, 0)
 }
 
 // waits fails unless the operation waits for another try of the step.

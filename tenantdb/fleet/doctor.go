@@ -37,6 +37,9 @@ func (f *Fleet) Doctor(ctx context.Context) ([]Finding, error) {
 	}
 	d.clients(servers)
 	away := d.servers(ctx, servers)
+	if err := d.links(ctx, servers, away); err != nil {
+		return d.findings, err
+	}
 	tenants, err := f.tenants(ctx, func(catalog.Tenant) bool { return true })
 	if err != nil {
 		return d.findings, fmt.Errorf("doctor: %w", err)

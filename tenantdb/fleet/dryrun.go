@@ -10,6 +10,7 @@ import (
 
 	"freehold/catalog"
 	"freehold/migrations"
+	"freehold/tenantdb/fleet/dump"
 )
 
 // DryRunOptions say on whose clone a dry run is done.
@@ -128,7 +129,7 @@ func (d *dryRun) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	tools, err := findTools(server.Version / versionUnit)
+	tools, err := dump.Find(server.Version / versionUnit)
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,9 @@ var (
 	// database could not be told: until it is, a node that is cut off from the
 	// catalog may act on the old truth. The same call again tells it.
 	ErrUnfenced = errors.New("changed, but the tenant's database could not be fenced")
+	// ErrBackupBroken is returned for a backup that was restored on trial and isn't what
+	// was backed up, or can't be read; the text says where.
+	ErrBackupBroken = errors.New("the backup doesn't hold what was backed up")
 	// ErrSessionsLeft is returned when the tenant's state was changed and sessions of
 	// its role are left, or nobody could look. The same call again goes on.
 	ErrSessionsLeft = errors.New("changed, but sessions of the tenant may be left")

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -47,6 +48,55 @@ func Points(kind string) []string {
 		}
 	}
 	return points
+}
+
+// MovePoints lists the points within a move's steps.
+func MovePoints() []string {
+	var points []string
+	for _, at := range []string{
+		"home:database", "home:definitions", "replicate:published", "replicate:slot", "replicate:subscribed",
+		"cutover:paused", "cutover:copied", "cutover:shutting", "cutover:shut", "cutover:same", "cutover:switched",
+		"retire:unsubscribed", "retire:unpublished",
+	} {
+		points = append(points, catalog.KindMove+"/"+at)
+	}
+	return points
+}
+
+// LinkOf is the name of what a move by replication makes on servers.
+func (f *Fleet) LinkOf(ctx context.Context, operation string) string {
+	prefix, err := f.linkPrefix(ctx)
+	if err != nil {
+		panic(err)
+	}
+	return linkOf(prefix, operation)
+}
+
+// RestorePoints lists the points of a restore, in place or as a new tenant, at which
+// dying differs.
+func RestorePoints() []string {
+	var points []string
+	for _, at := range []string{
+		"check:made", "build:created", "build:loaded", "build:made", "switch:prepared", "switch:paused", "switch:closed",
+		"switch:carried", "switch:kept", "switch:renamed", "serve:owned", "serve:made",
+	} {
+		points = append(points, catalog.KindRestore+"/"+at)
+	}
+	return points
+}
+
+// RebornPoints lists those of a restore as a new tenant.
+func RebornPoints() []string {
+	var points []string
+	for _, at := range []string{"database:created", "database:filled", "objects:made", "identity:owned", "identity:made"} {
+		points = append(points, catalog.KindOnboard+"/"+at)
+	}
+	return points
+}
+
+// CarriedTables are the tables that a restore has a rule for.
+func CarriedTables() []string {
+	return slices.Concat(carriedWhole, carriedThings, carriedMerged, carriedNot)
 }
 
 // ReadyPoints lists every point of making and dropping a ready database at which

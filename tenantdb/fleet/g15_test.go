@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"freehold/catalog"
@@ -105,6 +106,7 @@ func TestG15_DeletedTenantLeavesOnlyItsReceipt(t *testing.T) {
 		}
 	}
 	b.ok(b.cat.AppendAudit(t.Context(), "root@test", "tenant.delete", acme.ID, map[string]any{"slug": acme.Slug}))
+	kept := b.keeps(acme)
 	op, err := f.Delete(t.Context(), acme.ID, fleet.DeleteOptions{Now: true, Actor: "root@test"})
 	b.ok(err)
 	b.ok(f.Do(t.Context(), op.ID))
@@ -118,11 +120,14 @@ func TestG15_DeletedTenantLeavesOnlyItsReceipt(t *testing.T) {
 			t.Errorf("its %s is still there", what)
 		}
 	}
+	if n := one[int](b, super, "select count(*)::int from pg_database where datname = $1", kept); n != 0 {
+		t.Error("the database that it had left is still there")
+	}
 	if left, err := store.Tenant(acme.ID).Total(t.Context(), ""); err != nil || left.Objects != 0 {
 		t.Errorf("%d objects are still there, %v", left.Objects, err)
 	}
 	conn := b.catalogDB()
-	for _, table := range []string{"api_keys", "tenant_config", "mail_outbox"} {
+	for _, table := range []string{"api_keys", "tenant_config", "mail_outbox", "kept_databases", "tenant_backups", "exports"} {
 		if n := one[int](b, conn, "select count(*)::int from "+table+" where tenant = $1", acme.ID); n != 0 {
 			t.Errorf("%s has %d rows", table, n)
 		}
@@ -143,7 +148,7 @@ func TestG15_DeletedTenantLeavesOnlyItsReceipt(t *testing.T) {
 	if now.State != catalog.Deleted || now.Slug != "acme" {
 		t.Errorf("%+v", now)
 	}
-	b.receipt(f, acme, op)
+	b.receipt(f, acme, op, 1)
 	// Its neighbour has all that it had, and its slug is anybody's.
 	b.whole(globex, nil)
 	again, _, err := f.Create(t.Context(), catalog.TenantSpec{Slug: "acme"})
@@ -159,8 +164,28 @@ func TestG15_DeletedTenantLeavesOnlyItsReceipt(t *testing.T) {
 	}
 }
 
+// keeps gives a tenant a database that it has left.
+func (b *bench) keeps(t catalog.Tenant) (name string) {
+	b.Helper()
+	name = "freehold_kept_" + t.Database[2:] + "_000000000000"
+	id, err := b.cat.CatalogID(b.Context())
+	b.ok(err)
+	conn := b.super("postgres")
+	for _, sql := range []string{
+		"create database " + name + " template template0 owner freehold_owner allow_connections false",
+		"comment on database " + name + " is 'freehold " + id + "'",
+	} {
+		_, err := conn.Exec(b.Context(), sql)
+		b.ok(err)
+	}
+	b.ok(b.cat.KeepDatabase(b.Context(), catalog.KeptDatabase{
+		TenantID: t.ID, Server: t.Server, Database: name, Why: catalog.KeptMoved, Operation: uuid.NewString(),
+	}))
+	return name
+}
+
 // receipt checks what the receipt of a person's deletion says, and its signature.
-func (b *bench) receipt(f *fleet.Fleet, acme catalog.Tenant, op catalog.Operation) {
+func (b *bench) receipt(f *fleet.Fleet, acme catalog.Tenant, op catalog.Operation, kept int64) {
 	b.Helper()
 	signed, r, err := f.Receipt(b.Context(), acme.ID.String())
 	b.ok(err)
@@ -169,7 +194,7 @@ func (b *bench) receipt(f *fleet.Fleet, acme catalog.Tenant, op catalog.Operatio
 		b.Errorf("receipt %+v", r)
 	}
 	want := map[string]int64{
-		"sessions": 0, "database": 1, "role": 1, "objects": 3, "backups": 2, "api_keys": 1, "configuration": 1, "mail": 1,
+		"sessions": 0, "database": 1, "kept_databases": kept, "role": 1, "objects": 3, "backups": 2, "api_keys": 1, "configuration": 1, "mail": 1,
 		"secret": 1, "personal_data": 1,
 	}
 	for _, d := range r.Destroyed {

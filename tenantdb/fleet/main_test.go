@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"freehold/catalog"
+	"freehold/catalog/catalogtest"
 	"freehold/migrations"
 	"freehold/migrations/pgtest"
 	"freehold/tenantdb"
@@ -39,19 +40,10 @@ type bench struct {
 
 func setup(t testing.TB) *bench {
 	t.Helper()
-	keys, err := catalog.NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := catalog.Config{URL: pgtest.Catalog(t), Keyset: keys}
-	b := &bench{TB: t, cfg: cfg}
-	_, _, err = catalog.Migrate(t.Context(), cfg)
-	b.ok(err)
-	b.cat, err = catalog.Open(t.Context(), cfg)
-	b.ok(err)
-	t.Cleanup(b.cat.Close)
+	b := &bench{TB: t}
+	b.cat, b.cfg = catalogtest.Open(t)
 	b.fleet = b.newFleet(fleet.Config{})
-	_, err = b.fleet.AddServer(t.Context(), b.server())
+	_, err := b.fleet.AddServer(t.Context(), b.server())
 	b.ok(err)
 	return b
 }

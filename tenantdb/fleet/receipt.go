@@ -141,7 +141,7 @@ func (a *act) receipt(ctx context.Context) (Receipt, error) {
 		RequestedBy: a.op.Actor, RequestedAt: a.op.CreatedAt.UTC(), DeletedAt: now, Bill: []BillLine{},
 	}
 	for _, what := range []string{
-		whatSessions, whatDatabase, whatRole, whatObjects, whatBackups, whatKeys, whatConfig, whatMail, whatSecret, whatPerson,
+		whatSessions, whatDatabase, whatKept, whatRole, whatObjects, whatBackups, whatKeys, whatConfig, whatMail, whatSecret, whatPerson,
 	} {
 		var d Destroyed
 		if err := json.Unmarshal(known.Notes[what], &d); err != nil || d.VerifiedAt.IsZero() {

@@ -50,7 +50,11 @@ func (f *Fleet) Reconcile(ctx context.Context) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("reconcile: %w", err)
 	}
-	r := &reconciliation{Fleet: f, ours: mark, blind: map[string]bool{}}
+	links, err := f.linkPrefix(ctx)
+	if err != nil {
+		return Report{}, fmt.Errorf("reconcile: %w", err)
+	}
+	r := &reconciliation{Fleet: f, ours: mark, links: links, blind: map[string]bool{}}
 	report, err := r.run(ctx)
 	if err != nil {
 		return report, fmt.Errorf("reconcile: %w", err)
@@ -60,13 +64,17 @@ func (f *Fleet) Reconcile(ctx context.Context) (Report, error) {
 
 type reconciliation struct {
 	*Fleet
-	ours string // the mark of this catalog's databases and roles
+	ours  string // the mark of this catalog's databases and roles
+	links string // what begins the names of its replications
 
 	servers   []sighting
 	blind     map[string]bool           // servers that couldn't be looked at each time; "" is the store
 	prefixes  map[catalog.TenantID]bool // nil when the store wasn't seen
 	strange   []string                  // prefixes that are no tenant's
 	residents map[catalog.TenantID]catalog.Resident
+	kept      map[[2]string]bool // server and database
+	keeps     map[[2]string]bool // server and tenant
+	working   map[string]bool    // names of replications
 	findings  []catalog.Finding
 }
 
@@ -95,7 +103,8 @@ func (r *reconciliation) run(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	report := Report{Findings: known, Mended: []catalog.Finding{}, Unseen: names}
-	if report.Mended = r.mend(ctx, known); len(report.Mended) == 0 {
+	report.Mended = append(r.mend(ctx, known), r.endReplications(ctx, known)...)
+	if len(report.Mended) == 0 {
 		return report, ctx.Err()
 	}
 	done := func(f catalog.Finding) bool {
@@ -126,7 +135,10 @@ func (r *reconciliation) once(ctx context.Context) ([]catalog.Finding, error) {
 // read reads who should be there.
 func (r *reconciliation) read(ctx context.Context) error {
 	r.residents = map[catalog.TenantID]catalog.Resident{}
-	return r.cat.Residents(ctx, func(one catalog.Resident) { r.residents[one.ID] = one })
+	if err := r.cat.Residents(ctx, func(one catalog.Resident) { r.residents[one.ID] = one }); err != nil {
+		return err
+	}
+	return r.readKept(ctx)
 }
 
 // gone reports whether nothing of it should be there any more.
@@ -172,6 +184,7 @@ func (r *reconciliation) judge() {
 				r.shut(s, one, d)
 			}
 		}
+		r.judgeAside(s)
 		for id, mark := range s.roles {
 			f, stray := r.stray(thingRole, s, id, mark)
 			_, with := s.databases[id]
@@ -222,6 +235,8 @@ func (r *reconciliation) stray(thing string, s sighting, id catalog.TenantID, ma
 			f.What += "; it doesn't bear this catalog's mark"
 			f.Fix = drop
 		}
+	case thing == thingRole && r.keeps[[2]string{s.name, id.String()}]:
+		return f, false // of a database that is kept
 	case known && one.Server != s.name:
 		f.Kind, f.Fix = thing+"_"+findElsewhere, drop
 		f.What = where + ": " + called(one) + " lives on server " + one.Server

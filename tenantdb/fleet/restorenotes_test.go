@@ -28,7 +28,7 @@ func TestRestoreCatalog_tellsWhoIsNotServed(t *testing.T) {
 	_, err = b.super("postgres").Exec(t.Context(), "revoke all on database "+roleless.Database+" from "+roleless.Role+"; drop role "+roleless.Role)
 	b.ok(err)
 
-	to := b.anew(b.cfg.Keyset, store)
+	to := b.anew(store)
 	r, err := to.fleet.RestoreCatalog(t.Context(), fleet.RestoreOptions{})
 	b.ok(err)
 	if n := notice(r, halted.ID); n.Kind != "changed" || !strings.Contains(n.What, "log in") || !strings.Contains(n.Fix, "freehold tenant resume halted") {

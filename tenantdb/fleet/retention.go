@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"freehold/catalog"
 )
 
 const (
@@ -27,6 +29,10 @@ const (
 // time.
 func (v *visit) daily(ctx context.Context) (more bool, err error) {
 	deadline := time.Now().Add(dailyTime)
+	// Partitions must stay as they are while they are copied.
+	if busy, err := v.cat.BusyWith(ctx, v.tenant.ID, catalog.KindMove, catalog.KindRestore); err != nil || busy {
+		return busy, err
+	}
 	if _, err := v.conn.Exec(ctx, makeWeeks, weeksAhead); err != nil {
 		return false, fmt.Errorf("make weeks: %w", translate(ctx, err))
 	}

@@ -32,8 +32,9 @@ const minVersion, beyondVersion = 15_00_00, 19_00_00
 
 // AddServer checks the server (reachable, version 15–18, CREATEDB and CREATEROLE,
 // CONNECT of strangers tested with a throw-away role), prepares its group roles and
-// the template of tenants' databases, and writes the catalog. Idempotent by name
-// (updates the same host;
+// the template of tenants' databases, and writes the catalog. What it lacks for moves
+// by replication is no refusal: Lacks names it, and CheckLinks has tried it with the
+// other servers. Idempotent by name (updates the same host;
 // catalog.ErrExists when the name is another's). Errors: catalog.ErrInvalid, ErrInsecureServer,
 // ErrServerOpen, ErrServerUnfit, tenantdb.ErrUnavailable, and catalog.AddServer's.
 func (f *Fleet) AddServer(ctx context.Context, a ServerAdd) (catalog.Server, error) {
@@ -90,6 +91,13 @@ func (f *Fleet) AddServer(ctx context.Context, a ServerAdd) (catalog.Server, err
 		f.log.WarnContext(ctx, "server not measured", "server", server.Name, "error", reason(ctx, err))
 	} else if err := f.cat.SetMeasure(ctx, server.ID, sizes); err != nil {
 		return server, fmt.Errorf("add server: %w", err)
+	}
+	if err := f.cat.SetFitness(ctx, server.Name, facts.fitness()); err != nil {
+		return server, fmt.Errorf("add server: %w", err)
+	}
+	if err := f.CheckLinks(ctx, server.Name); err != nil {
+		// Moves that nobody has tried are copies; the server is as good as any without.
+		f.log.WarnContext(ctx, "links between servers not tried", "server", server.Name, "reason", reason(ctx, err))
 	}
 	if server, err = f.cat.Server(ctx, server.Name); err != nil {
 		return server, fmt.Errorf("add server: %w", err)
@@ -162,6 +170,8 @@ type facts struct {
 	Kept           int // connections that only superusers and their like get
 	Standby        bool
 	WALLevel       string
+	Replication    bool   // the admin has REPLICATION
+	Subscriber     bool   // and may make subscriptions in this database, from Postgres 16 on
 	SyncMethod     string // off without fsync
 }
 
@@ -172,7 +182,10 @@ select current_setting('server_version_num')::int as version,
        current_setting('superuser_reserved_connections')::int
            + coalesce(current_setting('reserved_connections', true)::int, 0) as kept,
        pg_is_in_recovery() as standby,
-       current_setting('wal_level') as wal_level,
+       current_setting('wal_level') as wal_level, r.rolreplication as replication,
+       exists (select from pg_roles p
+                where p.rolname = 'pg_create_subscription' and pg_has_role(r.oid, p.oid, 'usage'))
+           and has_database_privilege(r.oid, current_database(), 'create') as subscriber,
        case current_setting('fsync') when 'off' then 'off'
             else current_setting('recovery_init_sync_method') end as sync_method
   from pg_roles r where r.rolname = session_user`

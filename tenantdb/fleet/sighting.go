@@ -19,6 +19,8 @@ type sighting struct {
 	seen      bool // it answered
 	databases map[catalog.TenantID]database
 	roles     map[catalog.TenantID]string // the mark that it bears
+	aside     map[string]string           // databases that operations set aside: the mark
+	moves     []string                    // names of replications
 }
 
 type database struct {
@@ -136,6 +138,9 @@ func (r *reconciliation) lookAt(ctx context.Context, s *sighting) error {
 		}
 		return nil
 	})
+	if err == nil {
+		err = s.lookAside(ctx, conn, r.links)
+	}
 	s.seen = err == nil
 	return translate(ctx, err)
 }

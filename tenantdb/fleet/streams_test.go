@@ -301,7 +301,7 @@ func TestAdopt_brings_up(t *testing.T) {
 	b, store := stored(t)
 	young, _ := b.onboard("young")
 	b.anonymous(young)
-	to := b.anew(b.cfg.Keyset, store)
+	to := b.anew(store)
 	_, err := to.fleet.AddServer(t.Context(), to.server())
 	b.ok(err)
 	to.keep(1, notes)

@@ -36,13 +36,16 @@ type visit struct {
 	db     *tenantdb.DB
 	began  time.Time // by the database's clock
 	billed bool      // it has a ledger: its schema isn't an older release's
+	tunes  bool      // it has files, jobs and models
+	away   bool      // the object store is, by what this visit has seen
 }
 
 // Sessions of visits wait for nobody's locks for long, and end by themselves when
 // nobody waits for them any more.
 var visitParams = map[string]string{"lock_timeout": "5s", "statement_timeout": "60s"}
 
-const selectBegin = `select now(), to_regclass('freehold.usage_ledger') is not null`
+const selectBegin = `
+select now(), to_regclass('freehold.usage_ledger') is not null, to_regclass('freehold.files') is not null`
 
 // enter connects to a tenant's database. The caller closes the visit's conn.
 func (f *Fleet) enter(ctx context.Context, t catalog.Tenant) (*visit, error) {
@@ -60,7 +63,7 @@ func (f *Fleet) enter(ctx context.Context, t catalog.Tenant) (*visit, error) {
 		return nil, fmt.Errorf("connect to the tenant's database: %w", err)
 	}
 	v := &visit{Fleet: f, tenant: t, conn: conn, db: tenantdb.On(conn, t.Epoch)}
-	if err := conn.QueryRow(ctx, selectBegin).Scan(&v.began, &v.billed); err != nil {
+	if err := conn.QueryRow(ctx, selectBegin).Scan(&v.began, &v.billed, &v.tunes); err != nil {
 		closeConn(ctx, conn)
 		return nil, translate(ctx, err)
 	}
@@ -72,6 +75,10 @@ type report struct {
 	catalog.Visit
 	failed []string
 	busy   bool // it was at work, or something is left
+
+	// later is when there will be something to do although nobody was here; nil: not
+	// before the next daily visit.
+	later *time.Duration
 }
 
 // part notes how one went. Its failure keeps no other from being done.
@@ -102,6 +109,9 @@ func (f *Fleet) visit(ctx context.Context, d catalog.Due) (r report, err error) 
 	if r.Next == nil && (r.busy || r.Error != "") {
 		r.Next = new(visitAgain)
 	}
+	if r.Next == nil {
+		r.Next = r.later
+	}
 	return r, err
 }
 
@@ -129,18 +139,26 @@ func (v *visit) work(ctx context.Context, d catalog.Due, r *report) {
 			r.Next = new(visitOn)
 		}
 	}
+	if v.tunes {
+		v.tidy(ctx, r)
+	}
 	if v.billed {
 		if d.Daily { // which tells the audit what it took
 			r.part(ctx, "seal", v.seal(ctx))
 		}
 		r.part(ctx, "look at what is left", v.look(ctx, r))
 	}
+	if v.tunes {
+		later, err := v.untidy(ctx)
+		r.part(ctx, "look at what is to be tidied", err)
+		r.later = later
+	}
 }
 
 // settle settles what was spooled and what dead processes left.
 func (v *visit) settle(ctx context.Context, r *report) {
 	left, err := v.replay(ctx, v.db, v.tenant.ID)
-	if !errors.Is(err, ErrStore) {
+	if v.away = errors.Is(err, ErrStore); !v.away {
 		r.Spooled = &left
 	}
 	// While something waits there, it may be what a dead process would have told.

@@ -17,16 +17,27 @@ const (
 	workPoll = time.Second
 	// workAtOnce is how many operations a worker does at a time.
 	workAtOnce = 4
+	// quickAtOnce is how many of them are none that may take hours.
+	quickAtOnce = 2
 )
 
-// Work does operations as they fall due, a few at a time, and works on rollouts,
-// until ctx ends. What it
-// has begun then waits for the next worker.
+// lengthy are the kinds of operations that take as long as a tenant is large: nobody
+// who is onboarded waits for them.
+var lengthy = []string{catalog.KindMove, catalog.KindBackup, catalog.KindRestore, catalog.KindExport}
+
+// Work does operations as they fall due, a few at a time, and works on rollouts and
+// drains, until ctx ends. What it has begun then waits for the next worker.
 func (f *Fleet) Work(ctx context.Context) error {
 	var group errgroup.Group
-	for range workAtOnce {
+	all := slices.Sorted(maps.Keys(acts()))
+	quick := slices.DeleteFunc(slices.Clone(all), func(kind string) bool { return slices.Contains(lengthy, kind) })
+	for i := range workAtOnce {
+		kinds := all
+		if i < quickAtOnce {
+			kinds = quick
+		}
 		group.Go(func() error {
-			f.workAlone(ctx)
+			f.workAlone(ctx, kinds)
 			return nil
 		})
 	}
@@ -36,14 +47,18 @@ func (f *Fleet) Work(ctx context.Context) error {
 			return nil
 		})
 	}
+	group.Go(func() error {
+		f.workDrains(ctx)
+		return nil
+	})
 	return group.Wait()
 }
 
-func (f *Fleet) workAlone(ctx context.Context) {
-	known := slices.Sorted(maps.Keys(acts()))
+// workAlone does one operation of these kinds after the other.
+func (f *Fleet) workAlone(ctx context.Context, kinds []string) {
 	away := false
 	for ctx.Err() == nil {
-		o, found, err := f.cat.NextOperation(ctx, f.taker(), known...)
+		o, found, err := f.cat.NextOperation(ctx, f.taker(), kinds...)
 		switch {
 		case err != nil && !away && ctx.Err() == nil:
 			away = true // said once

@@ -1,0 +1,4 @@
+package fleet
+
+// ExportError is for its own test.
+var ExportError = exportError
