@@ -204,8 +204,8 @@ func TestEnginesAndModels(t *testing.T) {
 	c.Do("POST", "/admin/v1/engines", `{"name":"x","kind":"openai","timeout_seconds":-1}`).Refused(400, "invalid_request", "timeout_seconds")
 
 	var m map[string]any
-	c.Do("POST", "/admin/v1/models", `{"name":"acme/big","engine":"vllm","kind":"chat","input_price":"0.15"}`).Into(201, &m)
-	if m["upstream"] != "acme/big" {
+	c.Do("POST", "/admin/v1/models", `{"name":"acme/big","engine":"vllm","kind":"chat","input_price":"0.15","trainer":"openai"}`).Into(201, &m)
+	if m["upstream"] != "acme/big" || m["trainer"] != "openai" {
 		t.Errorf("model %v", m)
 	}
 	c.Do("POST", "/admin/v1/models", `{"name":"y","engine":"nowhere","kind":"chat"}`).Refused(400, "invalid_request", "engine")
@@ -231,6 +231,12 @@ func TestEnginesAndModels(t *testing.T) {
 	if m["output_price"] != "0.7" || m["max_output_tokens"] != 9.0 {
 		t.Errorf("set %v", m)
 	}
+	c.Do("PATCH", "/admin/v1/models/small", `{"trainer":"command:trl"}`).Into(200, &m)
+	if m["trainer"] != "command:trl" || m["output_price"] != "0.7" {
+		t.Errorf("with a trainer %v", m)
+	}
+	c.Do("PATCH", "/admin/v1/models/small", `{"trainer":"sh -c id"}`).Refused(400, "invalid_request", "trainer")
+	c.Do("PATCH", "/admin/v1/models/small", `{"trainer":"builtin"}`).Refused(400, "invalid_request", "trainer") // another kind of engine
 	c.Do("PATCH", "/admin/v1/models/nope", `{"output_price":"0.7"}`).Refused(404, "not_found", "")
 	c.Do("PATCH", "/admin/v1/models/small", `{"kind":"embedding"}`).Refused(400, "invalid_request", "kind")
 	c.Do("DELETE", "/admin/v1/models/small", "").Refused(409, "conflict", "")
@@ -250,7 +256,7 @@ func TestEnginesAndModels(t *testing.T) {
 	if len(models.Data) != 3 {
 		t.Errorf("models %v", models)
 	}
-	if detail := b.audited("engine.add", "model.add", "model.add", "model.alias", "model.set", "model.unalias", "model.remove", "model.remove", "engine.remove"); strings.Contains(detail+b.Logs.String(), key) {
+	if detail := b.audited("engine.add", "model.add", "model.add", "model.alias", "model.set", "model.set", "model.unalias", "model.remove", "model.remove", "engine.remove"); strings.Contains(detail+b.Logs.String(), key) {
 		t.Error("the engine's key is in the audit or the log")
 	}
 }

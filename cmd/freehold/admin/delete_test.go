@@ -20,7 +20,7 @@ func TestDeleteAndUndelete(t *testing.T) {
 	}
 	var first, again operation
 	c.Do("DELETE", "/admin/v1/tenants/acme", "").Into(202, &first)
-	if first.Kind != "delete" || first.Tenant != "acme" || first.State != "waiting" || first.Actor != "admin-token" || len(first.Steps) != 10 {
+	if first.Kind != "delete" || first.Tenant != "acme" || first.State != "waiting" || first.Actor != "admin-token" || len(first.Steps) != 11 {
 		t.Errorf("%+v", first)
 	}
 	if wait := time.Until(first.RunAt); wait < 167*time.Hour || wait > 168*time.Hour {

@@ -21,6 +21,8 @@ type newModel struct {
 	TokenOverhead   int `json:"token_overhead,omitempty" doc:"What it adds to each request, in tokens; 32 when left out."`
 	MessageOverhead int `json:"message_overhead,omitempty" doc:"What it adds to each message, in tokens; 16 when left out."`
 	PartTokens      int `json:"part_tokens,omitempty" doc:"The most that an image, a sound or a file counts for; when left out they are refused."`
+
+	Trainer string `json:"trainer,omitempty" doc:"Who fine-tunes it: builtin, openai or command:<name>; nobody when left out."`
 }
 
 type newFallback struct {
@@ -37,6 +39,7 @@ func (s *server) addModel(ctx context.Context, who operator, r *rest.Request, in
 	m := catalog.Model{
 		Name: in.Name, Engine: in.Engine, Upstream: in.Upstream, Kind: in.Kind, InputPrice: in.InputPrice, OutputPrice: in.OutputPrice,
 		MaxOutputTokens: in.MaxOutputTokens, TokenOverhead: in.TokenOverhead, MessageOverhead: in.MessageOverhead, PartTokens: in.PartTokens,
+		Trainer: in.Trainer,
 	}
 	for _, f := range in.Fallbacks {
 		m.Fallbacks = append(m.Fallbacks, catalog.Fallback(f))
@@ -45,18 +48,19 @@ func (s *server) addModel(ctx context.Context, who operator, r *rest.Request, in
 	if err != nil {
 		return catalog.Model{}, err
 	}
-	s.audit(ctx, who, r, "model.add", catalog.TenantID{}, map[string]any{"name": m.Name, "engine": m.Engine})
+	s.audit(ctx, who, r, "model.add", catalog.TenantID{}, map[string]any{"name": m.Name, "engine": m.Engine, "trainer": m.Trainer})
 	return m, nil
 }
 
-// setModel changes a model. The audit has what its bills follow from.
+// setModel changes a model. The audit has what its bills follow from, and who gets
+// tenants' data to train with.
 func (s *server) setModel(ctx context.Context, who operator, r *rest.Request, in catalog.ModelPatch) (catalog.Model, error) {
 	m, err := s.catalog.SetModel(ctx, r.Param("name"), in)
 	if err != nil {
 		return catalog.Model{}, err
 	}
 	s.audit(ctx, who, r, "model.set", catalog.TenantID{}, map[string]any{
-		"name": m.Name, "engine": m.Engine, "input_price": m.InputPrice, "output_price": m.OutputPrice,
+		"name": m.Name, "engine": m.Engine, "input_price": m.InputPrice, "output_price": m.OutputPrice, "trainer": m.Trainer,
 	})
 	return m, nil
 }

@@ -48,3 +48,49 @@ func TestServers_set(t *testing.T) {
 	c.Do("PATCH", "/admin/v1/servers/nope", `{"ready":1}`).Refused(404, "not_found", "")
 	c.Do("GET", "/admin/v1/servers/nope", "").Refused(404, "not_found", "")
 }
+
+func TestServers_drain(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	c := b.client
+	const path = "/admin/v1/servers/" + resttest.Server
+	type drain struct {
+		State       string `json:"state"`
+		Way         string `json:"way"`
+		Actor       string `json:"actor"`
+		Parallel    int    `json:"parallel"`
+		MaxFailures int    `json:"max_failures"`
+		Left        *int   `json:"left"`
+		Failed      []any  `json:"failed"`
+	}
+	var d drain
+	c.Do("GET", path+"/drain", "").Refused(404, "not_found", "")
+	c.Do("DELETE", path+"/drain", "").Refused(409, "conflict", "")
+	c.Do("POST", path+"/drain", `{"parallel":65}`).Refused(400, "invalid_request", "parallel")
+	c.Do("POST", path+"/drain", `{"way":"cart"}`).Refused(400, "invalid_request", "way")
+	c.Do("POST", path+"/drain", `{"to":"nope"}`).Refused(404, "not_found", "")
+	c.Do("POST", "/admin/v1/servers/nope/drain", `{}`).Refused(404, "not_found", "")
+	c.Do("POST", path+"/drain", `{"max_failures":0}`).Into(202, &d)
+	if d.State != "running" || d.Way != "auto" || d.Parallel != 4 || d.MaxFailures != 0 || d.Left == nil || d.Failed == nil || d.Actor == "" {
+		t.Errorf("begun: %+v", d)
+	}
+	c.Do("POST", path+"/drain", `{"way":"copy"}`).Into(202, &d) // an open one goes on
+	c.Do("GET", path+"/drain", "").Into(200, &d)
+	if d.Way != "copy" || d.MaxFailures != 3 {
+		t.Errorf("shown: %+v", d)
+	}
+	c.Do("PATCH", path, `{"state":"active"}`).Refused(409, "conflict", "")
+	c.Do("DELETE", path+"/drain", "").Into(200, &d)
+	var s struct {
+		State string `json:"state"`
+	}
+	if c.Do("GET", path, "").Into(200, &s); d.State != "cancelled" || s.State != "active" {
+		t.Errorf("cancelled: %+v, the server is %s", d, s.State)
+	}
+	for action, n := range map[string]int{"server.drain": 2, "server.drain.cancel": 1} {
+		var list struct{ Data []any }
+		if c.Do("GET", "/admin/v1/audit?action="+action, "").Into(200, &list); len(list.Data) != n {
+			t.Errorf("%d audit rows of %s, want %d", len(list.Data), action, n)
+		}
+	}
+}

@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"freehold/catalog"
+	"freehold/cmd/freehold/need"
 	"freehold/cmd/freehold/rest"
 	"freehold/tenantdb/fleet"
 )
 
-func (s *server) tenants(ctx context.Context, _ operator, r *rest.Request) (page rest.List[catalog.Tenant], err error) {
+func (s *server) tenants(ctx context.Context, _ operator, r *rest.Request) (page rest.List[need.BackedUp], err error) {
 	limit, after, err := r.Page(100, 1000)
 	if err != nil {
 		return page, err
@@ -25,7 +26,8 @@ func (s *server) tenants(ctx context.Context, _ operator, r *rest.Request) (page
 		State: state, Server: r.Query("server"), Region: r.Query("region"), Plan: r.Query("plan"), Label: r.Query("label"),
 		Schema: r.Query("schema"), After: after, Limit: limit + 1, // one more tells whether there are more
 	}
-	for name, age := range map[string]*time.Duration{"older_than": &f.OlderThan, "newer_than": &f.NewerThan} {
+	ages := map[string]*time.Duration{"older_than": &f.OlderThan, "newer_than": &f.NewerThan, "backup_older_than": &f.BackupOlderThan}
+	for name, age := range ages {
 		if text := r.Query(name); text != "" {
 			if *age, err = catalog.ParseAge(name, text); err != nil {
 				return page, err
@@ -36,7 +38,20 @@ func (s *server) tenants(ctx context.Context, _ operator, r *rest.Request) (page
 	if err != nil {
 		return page, err
 	}
-	return rest.Page(list, limit, func(t catalog.Tenant) string { return t.Slug }), nil
+	var states map[catalog.TenantID]need.BackupState
+	if f.BackupOlderThan > 0 {
+		if states, err = need.BackupStates(ctx, s.catalog, f.BackupOlderThan); err != nil {
+			return page, err
+		}
+	}
+	tenants := make([]need.BackedUp, len(list))
+	for i, t := range list {
+		tenants[i].Tenant = t
+		if state, ok := states[t.ID]; ok {
+			tenants[i].Backup = &state
+		}
+	}
+	return rest.Page(tenants, limit, func(t need.BackedUp) string { return t.Slug }), nil
 }
 
 func (s *server) tenant(ctx context.Context, _ operator, r *rest.Request) (catalog.Tenant, error) {
@@ -81,6 +96,9 @@ func named(p catalog.ConfigPatch) []string {
 		{p.PIIAllow != nil, "pii_allow"},
 		{p.PIIDeny != nil, "pii_deny"},
 		{p.AuditLogEnabled != nil, "audit_log_enabled"},
+		{p.FineTuningRunningLimit != nil, "fine_tuning_running_limit"},
+		{p.FineTuningQueueLimit != nil, "fine_tuning_queue_limit"},
+		{p.FileStorageLimit != nil, "file_storage_limit"},
 	} {
 		if f.given {
 			names = append(names, f.name)

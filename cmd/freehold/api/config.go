@@ -11,7 +11,9 @@ import (
 type configuration struct {
 	Object string `json:"object"` // config
 	catalog.TenantConfig
-	Key keyPolicy `json:"api_key"`
+	// CustomModels are allowed beside allowed_models.
+	CustomModels []string  `json:"custom_models" doc:"The tenant's own models: allowed as soon as they are made."`
+	Key          keyPolicy `json:"api_key"`
 }
 
 type keyPolicy struct {
@@ -22,11 +24,19 @@ type keyPolicy struct {
 	ConcurrentRequestLimit *int     `json:"concurrent_request_limit" doc:"Null: no other than the tenant's."`
 }
 
-func (s *server) config(_ context.Context, who caller, _ *rest.Request) (configuration, error) {
+func (s *server) config(ctx context.Context, who caller, r *rest.Request) (configuration, error) {
 	if err := s.confirmed(); err != nil {
 		return configuration{}, err
 	}
-	return configuration{Object: "config", TenantConfig: who.Config, Key: keyPolicy{
+	list, err := s.inference.OwnModels(ctx, who.call(r))
+	if err != nil {
+		return configuration{}, err
+	}
+	own := make([]string, len(list))
+	for i, m := range list {
+		own[i] = m.Name
+	}
+	return configuration{Object: "config", TenantConfig: who.Config, CustomModels: own, Key: keyPolicy{
 		ID: who.KeyID, Scopes: who.Scopes, AllowedModels: who.Limits.AllowedModels,
 		MonthlyTokenLimit: who.Limits.MonthlyTokenLimit, ConcurrentRequestLimit: who.Limits.ConcurrentRequestLimit,
 	}}, nil

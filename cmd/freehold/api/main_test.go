@@ -36,18 +36,33 @@ func setup(t *testing.T) *bench {
 
 func setupOn(t *testing.T, p *resttest.Platform) *bench {
 	t.Helper()
+	return setupWith(t, p, func(*api.Config) {})
+}
+
+// setupWith is a node whose door has what change makes of the usual configuration.
+func setupWith(t *testing.T, p *resttest.Platform, change func(*api.Config)) *bench {
+	t.Helper()
 	b := &bench{Platform: p}
+	cfg := b.config()
+	change(&cfg)
 	var err error
-	b.door, err = api.New(api.Config{
-		Cache: b.Cache, Router: b.Router, Inference: b.Inference, Logger: b.Logger, Version: "test",
-		Audits: api.Audits{Head: b.Catalog.AuditHead, Verify: b.Catalog.VerifyAuditSignature, PublicKeys: b.Catalog.AuditPublicKeys},
-		Keys:   api.Keys{List: b.Catalog.Keys, Create: b.Catalog.CreateKey, Revoke: b.Fleet.RevokeKey, Audit: b.Catalog.AppendAudit},
-	})
+	b.door, err = api.New(cfg)
 	b.url = b.Serve(b.door, err)
 	var token string
 	b.acme, token = b.Platform.Tenant("acme")
 	b.client = resttest.Client{T: t, URL: b.url, Token: token}
 	return b
+}
+
+// config is the usual one.
+func (b *bench) config() api.Config {
+	b.Helper()
+	return api.Config{
+		Cache: b.Cache, Router: b.Router, Inference: b.Inference, Tuning: b.Tuning(), Due: b.Catalog.MarkDue, Logger: b.Logger, Version: "test",
+		Audits:  api.Audits{Head: b.Catalog.AuditHead, Verify: b.Catalog.VerifyAuditSignature, PublicKeys: b.Catalog.AuditPublicKeys},
+		Exports: api.Exports{Begin: b.Fleet.BeginExport, Get: b.Catalog.Export, List: b.Catalog.Exports},
+		Keys:    api.Keys{List: b.Catalog.Keys, Create: b.Catalog.CreateKey, Revoke: b.Fleet.RevokeKey, Audit: b.Catalog.AppendAudit},
+	}
 }
 
 const hello = `{"model":"chat-1","messages":[{"role":"user","content":"hello there"}]}`

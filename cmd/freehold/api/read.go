@@ -57,8 +57,12 @@ type model struct {
 	OwnedBy string `json:"owned_by"`
 }
 
-func show(m catalog.Model) model {
-	return model{ID: m.Name, Object: "model", Created: m.CreatedAt.Unix(), OwnedBy: "freehold"}
+func show(slug string, m catalog.Model) model {
+	owner := "freehold"
+	if strings.HasPrefix(m.Name, inference.TunedPrefix) {
+		owner = slug
+	}
+	return model{ID: m.Name, Object: "model", Created: m.CreatedAt.Unix(), OwnedBy: owner}
 }
 
 func (s *server) models(ctx context.Context, who caller, r *rest.Request) (page rest.List[model], err error) {
@@ -68,7 +72,7 @@ func (s *server) models(ctx context.Context, who caller, r *rest.Request) (page 
 	list, err := s.inference.Models(ctx, who.call(r))
 	shown := make([]model, len(list))
 	for i, m := range list {
-		shown[i] = show(m)
+		shown[i] = show(who.Slug, m)
 	}
 	return rest.NewList(shown, false, nil), err
 }
@@ -78,7 +82,7 @@ func (s *server) model(ctx context.Context, who caller, r *rest.Request) (model,
 		return model{}, err
 	}
 	m, err := s.inference.Model(ctx, who.call(r), r.Param("name"))
-	return show(m), err
+	return show(who.Slug, m), err
 }
 
 // confirmed refuses what no tenant's database would: with no fence to be asked,

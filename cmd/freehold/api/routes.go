@@ -70,6 +70,11 @@ func (s *server) routes() []rest.Route[caller] {
 			Endpoint: rest.Give(s.model),
 		},
 		{
+			Method: http.MethodDelete, Path: "/v1/models/{name...}", Scope: catalog.ScopeModels,
+			Summary:  "Remove one of the tenant's own models, with its objects.",
+			Endpoint: rest.Give(s.removeModel),
+		},
+		{
 			Method: http.MethodGet, Path: "/v1/config", Scope: catalog.ScopeRead,
 			Summary:  "Show the policy in force: the tenant's, and below it the calling key's own.",
 			Endpoint: rest.Give(s.config),

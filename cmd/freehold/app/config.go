@@ -29,9 +29,11 @@ type Config struct {
 	DataDir        string // FREEHOLD_DATA_DIR
 	LogLevel       string // FREEHOLD_LOG_LEVEL
 	PublicURL      string // FREEHOLD_PUBLIC_URL: of the tenants' API, as they are told it; where it listens when empty
+	Drain          string // FREEHOLD_DRAIN: how long what is under way may go on when the node stops
 
 	Mail      Mail
 	Routing   Routing
+	Training  Training
 	Telemetry Telemetry // OTEL_*
 }
 
@@ -56,8 +58,10 @@ func FromEnv(getenv func(string) string) Config {
 		DataDir:        or("FREEHOLD_DATA_DIR", ".freehold"),
 		LogLevel:       or("FREEHOLD_LOG_LEVEL", "info"),
 		PublicURL:      getenv("FREEHOLD_PUBLIC_URL"),
+		Drain:          or("FREEHOLD_DRAIN", defaultDrain),
 		Mail:           mailFromEnv(getenv),
 		Telemetry:      telemetryFromEnv(getenv),
+		Training:       trainingFromEnv(getenv),
 	}
 	for _, s := range c.Routing.Settings() {
 		*s.Value = or(s.Env, s.Default)
@@ -77,7 +81,8 @@ const (
 	NeedS3
 	NeedDoors // and the token of the operators' one
 	NeedAddresses
-	NeedMail // the way that mail leaves, if any
+	NeedMail    // the way that mail leaves, if any
+	NeedWorkers // what workers train with
 )
 
 // Check reports every mistake at once.
@@ -104,10 +109,15 @@ func (c Config) Check(need Need) error {
 			errs = append(errs, errors.New("FREEHOLD_TLS_CERT and FREEHOLD_TLS_KEY go together"))
 		}
 		_, err := c.Routing.parse()
-		errs = append(errs, err, c.Telemetry.check())
+		_, badDrain := c.drain()
+		errs = append(errs, err, badDrain, c.Telemetry.check())
 	}
 	if need&NeedMail != 0 {
 		errs = append(errs, c.Mail.check())
+	}
+	if need&NeedWorkers != 0 {
+		_, err := c.Training.parse()
+		errs = append(errs, err)
 	}
 	if need&(NeedDoors|NeedAddresses|NeedMail) != 0 {
 		errs = append(errs, c.checkPublicURL())

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -73,6 +74,7 @@ func Dev(ctx context.Context, cfg Config, version string, demo Demo, log *slog.L
 	}
 	_, _ = apiLn.Close(), adminLn.Close()
 
+	cfg.Drain = devDrain
 	d := &dev{cfg: cfg, log: log, out: demo.Out}
 	defer func() { err = errors.Join(err, d.stop(context.WithoutCancel(ctx))) }()
 	if err := d.start(ctx); err != nil {
@@ -179,8 +181,30 @@ func (d *dev) awsEnv() map[string]string {
 
 // devModels are the built-in engine's.
 var devModels = []catalog.Model{
-	{Name: "freehold-answer-1", Engine: "builtin", Upstream: "freehold-answer-1", Kind: "chat"},
+	{Name: "freehold-answer-1", Engine: "builtin", Upstream: "freehold-answer-1", Kind: "chat", Trainer: "builtin"},
 	{Name: "freehold-embed-1", Engine: "builtin", Upstream: "freehold-embed-1", Kind: "embedding"},
+}
+
+// addDevModels adds those that aren't there. One that was added by a release that
+// fine-tuned nothing gets its trainer.
+func addDevModels(ctx context.Context, cat *catalog.Catalog) error {
+	have, err := cat.Models(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range devModels {
+		i := slices.IndexFunc(have, func(h catalog.Model) bool { return h.Name == m.Name })
+		switch {
+		case i < 0:
+			_, err = cat.AddModel(ctx, m)
+		case have[i].Trainer == "" && m.Trainer != "" && have[i].Engine == m.Engine:
+			_, err = cat.SetModel(ctx, m.Name, catalog.ModelPatch{Trainer: &m.Trainer})
+		}
+		if err != nil && !errors.Is(err, catalog.ErrExists) { // as an alias
+			return err
+		}
+	}
+	return nil
 }
 
 // populate makes what isn't there yet: the built-in engine and its models, the
@@ -194,10 +218,8 @@ func (d *dev) populate(ctx context.Context, demo Demo) (map[string]string, error
 	if _, err := p.Catalog.AddEngine(ctx, catalog.EngineSpec{Name: "builtin", Kind: "builtin"}); err != nil && !errors.Is(err, catalog.ErrExists) {
 		return nil, err
 	}
-	for _, m := range devModels {
-		if _, err := p.Catalog.AddModel(ctx, m); err != nil && !errors.Is(err, catalog.ErrExists) {
-			return nil, err
-		}
+	if err := addDevModels(ctx, p.Catalog); err != nil {
+		return nil, err
 	}
 	if err := p.Fleet.Upgrade(ctx, "dev"); err != nil {
 		d.log.Warn("not every tenant's database is at this binary's schema: see freehold migrate status")

@@ -12,23 +12,16 @@ import (
 	"time"
 
 	"freehold/catalog"
+	"freehold/catalog/catalogtest"
 	"freehold/cmd/freehold/app"
 	"freehold/inference/engine"
-	"freehold/migrations/pgtest"
 )
 
 // An engine is made once, with its sealed key, stands behind a breaker, and leaves
 // no connection open when its row is gone.
 func TestEngines(t *testing.T) {
 	t.Parallel()
-	keys, err := catalog.NewKeyset()
-	must(t, err)
-	cfg := catalog.Config{URL: pgtest.Catalog(t), Keyset: keys}
-	_, _, err = catalog.Migrate(t.Context(), cfg)
-	must(t, err)
-	cat, err := catalog.Open(t.Context(), cfg)
-	must(t, err)
-	t.Cleanup(cat.Close)
+	cat, _ := catalogtest.Open(t)
 	cache := catalog.NewCache(cat, catalog.CacheConfig{NodeName: "test", Version: "test"})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -68,7 +61,7 @@ func TestEngines(t *testing.T) {
 	}
 	upstream.Start()
 	t.Cleanup(upstream.Close)
-	_, err = cat.AddEngine(t.Context(), catalog.EngineSpec{Name: "up", Kind: "openai", BaseURL: upstream.URL + "/v1", Key: "sk-up"})
+	_, err := cat.AddEngine(t.Context(), catalog.EngineSpec{Name: "up", Kind: "openai", BaseURL: upstream.URL + "/v1", Key: "sk-up"})
 	must(t, err)
 
 	made := app.NewEngines(cat, cache)

@@ -19,6 +19,9 @@ func WriteEnv(path, name, value string) error { return writeEnv(path, []envVar{{
 // ReadEnv reads such a file.
 var ReadEnv = readEnv
 
+// AddDevModels adds what dev serves.
+var AddDevModels = addDevModels
+
 // PlanWeight is how FREEHOLD_PLAN_WEIGHTS weighs a plan.
 func PlanWeight(text string) (func(plan string) int, error) {
 	c := FromEnv(func(string) string { return "" })
@@ -81,3 +84,6 @@ func (e *engines) Get(ctx context.Context, name string) (engine.Engine, error) {
 }
 
 func (e *engines) Breakers() map[string]string { return e.breakers() }
+
+// RunsFolder is runsFolder.
+func RunsFolder(base string) (string, func(), error) { return runsFolder(base) }

@@ -22,15 +22,15 @@ import (
 	"freehold/router"
 )
 
-// drainTime is how long a stopping node lets requests end. Long enough for a
-// usual answer, and short enough that all parts are down within five seconds.
-const drainTime = 2 * time.Second
-
 // Serve runs a node: both doors, and the workers unless told not to. It returns
 // nil when ctx ends and everything has stopped. ready, when not nil, is called
 // once with the doors' addresses after both listen.
 func Serve(ctx context.Context, cfg Config, version string, workers bool, log *slog.Logger, ready func(api, admin net.Addr)) error {
-	if err := cfg.Check(NeedCatalog | NeedS3 | NeedDoors | NeedMail); err != nil {
+	need := NeedCatalog | NeedS3 | NeedDoors | NeedMail
+	if workers {
+		need |= NeedWorkers
+	}
+	if err := cfg.Check(need); err != nil {
 		return err
 	}
 	token, err := readSecret(cfg.AdminTokenFile)
@@ -69,6 +69,7 @@ type node struct {
 	admin   *rest.Door
 	tracing *tracing // nil: none
 	log     *slog.Logger
+	drain   time.Duration // how long what is under way may go on when the node stops
 
 	pipeline *pipeline
 	health   *waveHealth
@@ -77,6 +78,10 @@ type node struct {
 
 func newNode(p *Platform, cfg Config, version, token string, tr *tracing, log *slog.Logger) (*node, error) {
 	set, err := cfg.Routing.parse()
+	if err != nil {
+		return nil, fmt.Errorf("%w:\n%w", ErrConfig, err)
+	}
+	drain, err := cfg.drain()
 	if err != nil {
 		return nil, fmt.Errorf("%w:\n%w", ErrConfig, err)
 	}
@@ -116,10 +121,16 @@ func newNode(p *Platform, cfg Config, version, token string, tr *tracing, log *s
 	if err != nil {
 		return nil, err
 	}
-	n := &node{cfg: cfg, catalog: p.Catalog, cache: cache, router: rt, shares: sh, pipeline: inf, health: wh, tracing: tr, log: log}
+	tuning, err := newTuning(p, cache, inf.Service, log)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{cfg: cfg, catalog: p.Catalog, cache: cache, router: rt, shares: sh, pipeline: inf, health: wh, tracing: tr, log: log, drain: drain}
 	m.Breakers(eng.breakers)
+	m.Work(p.Catalog.Work)
+	m.Upkeep(p.Catalog.UpkeepFigures)
 	n.api, err = api.New(api.Config{
-		Cache: cache, Router: rt, Inference: inf.Service, Keys: tenantKeys(p), Audits: tenantAudits(p), Ready: readyCheck, Logger: log, Version: version,
+		Cache: cache, Router: rt, Inference: inf.Service, Tuning: tuning, Objects: tenantObjects(p), Due: p.Catalog.MarkDue, Keys: tenantKeys(p), Audits: tenantAudits(p), Exports: tenantExports(p), Ready: readyCheck, Logger: log, Version: version,
 		DatabaseWait: set.queueWait + set.pauseWait + statementTime,
 	})
 	if err != nil {
@@ -135,6 +146,7 @@ func newNode(p *Platform, cfg Config, version, token string, tr *tracing, log *s
 	n.api.ObserveTenants(wh.count)
 	for name, door := range map[string]*rest.Door{"api": n.api, "admin": n.admin} {
 		door.Observe(m.Door(name))
+		door.LetStreams(drain)
 		if tr != nil {
 			door.Trace(tr.requests())
 		}
@@ -152,6 +164,11 @@ func tenantKeys(p *Platform) api.Keys {
 // tenantAudits is what the tenants' door verifies audits by.
 func tenantAudits(p *Platform) api.Audits {
 	return api.Audits{Head: p.Catalog.AuditHead, Verify: p.Catalog.VerifyAuditSignature, PublicKeys: p.Catalog.AuditPublicKeys}
+}
+
+// tenantExports is what tenants take their data along by.
+func tenantExports(p *Platform) api.Exports {
+	return api.Exports{Begin: p.Fleet.BeginExport, Get: p.Catalog.Export, List: p.Catalog.Exports}
 }
 
 // processName is how a process is listed.
@@ -215,45 +232,9 @@ func (n *node) run(ctx context.Context, p *Platform, workers bool, apiLn, adminL
 	return errors.Join(err, g.Wait())
 }
 
-func (n *node) stop(w *background, stopParts context.CancelFunc) error {
-	// The context that this node ran under has ended, so the bound is a new one.
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
-	defer cancel()
-	// A settlement that waits for its database, and an answer that nobody waits for
-	// any more, have half of that time.
-	hurry := time.AfterFunc(drainTime/2, n.pipeline.Stop)
-	defer hurry.Stop()
-	var doors errgroup.Group
-	doors.Go(func() error { return n.api.Shutdown(ctx) })
-	doors.Go(func() error { return n.admin.Shutdown(ctx) })
-	errs := []error{doors.Wait()}
-	n.pipeline.Stop()
-	n.seal(ctx)
-	errs = append(errs, n.leave(ctx))
-	if w != nil {
-		errs = append(errs, w.Stop(ctx))
-	}
-	errs = append(errs, n.tracing.close(ctx))
-	stopParts()
-	if err := errors.Join(errs...); err != nil {
-		n.log.Warn("stopped before everything had ended", "error", err)
-	}
-	return nil
-}
-
-// sealTime bounds the sealing of what was settled last: a worker does it otherwise.
-const sealTime = time.Second
-
-func (n *node) seal(ctx context.Context) {
-	// The doors may have used up all of ctx.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sealTime)
-	defer cancel()
-	n.finish(ctx)
-}
-
 // Work runs the workers alone until ctx ends.
 func Work(ctx context.Context, cfg Config, version string, log *slog.Logger) error {
-	if err := cfg.Check(NeedCatalog | NeedS3 | NeedMail); err != nil {
+	if err := cfg.Check(NeedCatalog | NeedS3 | NeedMail | NeedWorkers); err != nil {
 		return err
 	}
 	p, err := Open(ctx, cfg, NeedCatalog|NeedS3, log)

@@ -75,7 +75,7 @@ func newPipeline(p *Platform, cache *catalog.Cache, rt *router.Router, eng *engi
 		return nil, err
 	}
 	w.Service, err = inference.New(inference.Config{
-		Model: cache.Model, Models: cache.Models, Engine: eng.get, Node: node, Logger: log,
+		Model: cache.Model, Models: cache.Models, Engine: eng.get, Artifact: artifact(p), Node: node, Logger: log,
 		Spool: func(ctx context.Context, tenant string, s tenantdb.Settlement) error {
 			id, err := catalog.ParseTenantID(tenant)
 			if err == nil {

@@ -15,10 +15,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"freehold/catalog"
+	"freehold/catalog/catalogtest"
 	"freehold/cmd/freehold/app"
 	"freehold/cmd/freehold/rest"
 	"freehold/cmd/freehold/rest/resttest"
-	"freehold/migrations/pgtest"
 )
 
 // register is the part of a catalog that nodes tell of waves; its clock is ahead.
@@ -202,14 +202,7 @@ func TestWaveHealth_Bounded(t *testing.T) {
 // The same with a real catalog: what a node counts is what a gate reads.
 func TestWaveHealth_Catalog(t *testing.T) {
 	t.Parallel()
-	keys, err := catalog.NewKeyset()
-	must(t, err)
-	cfg := catalog.Config{URL: pgtest.Catalog(t), Keyset: keys}
-	_, _, err = catalog.Migrate(t.Context(), cfg)
-	must(t, err)
-	cat, err := catalog.Open(t.Context(), cfg)
-	must(t, err)
-	t.Cleanup(cat.Close)
+	cat, cfg := catalogtest.Open(t)
 	conn, err := pgx.Connect(t.Context(), cfg.URL)
 	must(t, err)
 	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })

@@ -6,16 +6,18 @@ import (
 	"log/slog"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"freehold/catalog"
 	"freehold/catalog/queue"
 )
 
-// background is what a process does besides serving: periodic work, and operations
-// as they fall due.
+// background is what a process does besides serving: periodic work, operations and
+// tenants' fine-tuning jobs, as they fall due.
 type background struct {
 	queue *queue.Queue
 	stop  context.CancelFunc
-	ended chan error // of the operations' work
+	ended chan error // of the operations' and the jobs' work
 }
 
 // startWorkers starts them; the caller stops them, and ctx ends after that.
@@ -45,9 +47,22 @@ func startWorkers(ctx context.Context, p *Platform, cfg Config, log *slog.Logger
 	if err := q.Start(ctx); err != nil {
 		return nil, err
 	}
+	trains, leave, err := newTrainingWorker(p, cfg, log)
+	if err != nil {
+		return nil, errors.Join(err, q.Stop(ctx))
+	}
 	ctx, stop := context.WithCancel(ctx)
 	w := &background{queue: q, stop: stop, ended: make(chan error, 1)}
-	go func() { w.ended <- p.Fleet.Work(ctx) }()
+	var work errgroup.Group
+	work.Go(func() error { return p.Fleet.Work(ctx) })
+	work.Go(func() error {
+		if trains == nil { // this machine trains nothing
+			return nil
+		}
+		defer leave()
+		return trains.Run(ctx)
+	})
+	go func() { w.ended <- work.Wait() }()
 	return w, nil
 }
 
@@ -63,8 +78,13 @@ func chores(p *Platform) []queue.Periodic {
 			_, err := p.Fleet.Reconcile(ctx)
 			return err
 		}},
+		{Name: "kept-databases", Every: 10 * time.Minute, Run: p.Fleet.DropKept},
 		{Name: "audit-heads", Every: time.Hour, RunAtStart: true, Run: p.Fleet.AnchorAudits},
+		{Name: "exports", Every: 10 * time.Minute, RunAtStart: true, Run: p.Fleet.ExpireExports},
 		{Name: "catalog-backup", Every: time.Hour, RunAtStart: true, Run: p.Fleet.KeepCatalogBackups},
+		{Name: "tenant-backups", Every: 10 * time.Second, RunAtStart: true, Run: p.Fleet.KeepBackups},
+		{Name: "backup-retention", Every: time.Hour, RunAtStart: true, Run: p.Fleet.ExpireBackups},
+		{Name: "backup-proofs", Every: time.Minute, Timeout: time.Hour, Run: p.Fleet.ProveBackups},
 	}
 }
 

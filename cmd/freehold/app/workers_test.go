@@ -7,23 +7,15 @@ import (
 	"testing"
 	"time"
 
-	"freehold/catalog"
+	"freehold/catalog/catalogtest"
 	"freehold/cmd/freehold/app"
-	"freehold/migrations/pgtest"
 )
 
 // How a chore's run ended is known, however it ended; one that was stopped is as if
 // it hadn't begun.
 func TestRecorded(t *testing.T) {
 	t.Parallel()
-	keys, err := catalog.NewKeyset()
-	must(t, err)
-	cfg := catalog.Config{URL: pgtest.Catalog(t), Keyset: keys}
-	_, _, err = catalog.Migrate(t.Context(), cfg)
-	must(t, err)
-	cat, err := catalog.Open(t.Context(), cfg)
-	must(t, err)
-	t.Cleanup(cat.Close)
+	cat, _ := catalogtest.Open(t)
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))

@@ -126,6 +126,9 @@ func (e *env) showReport(r fleet.AuditReport) error {
 	if r.Anchor != "" {
 		t.add("anchor", fmt.Sprintf("%s, seal %d", r.Anchor, r.Anchored))
 	}
+	for _, restored := range r.Restores {
+		t.add("restored", restored.String())
+	}
 	return e.verdict(r, t, r.OK)
 }
 

@@ -98,7 +98,7 @@ func (e *env) root() *cobra.Command {
 	root.AddCommand(
 		e.devCmd(), e.serveCmd(), e.workerCmd(), e.statusCmd(), e.catalogCmd(), e.serverCmd(), e.tenantCmd(),
 		e.keyCmd(), e.configCmd(), e.engineCmd(), e.modelCmd(), e.migrateCmd(), e.routerCmd(), e.mailCmd(),
-		e.tokenCmd(), e.auditCmd(), e.keysetCmd(),
+		e.tokenCmd(), e.auditCmd(), e.keysetCmd(), e.backupCmd(),
 		e.operationCmd(), e.usageCmd(),
 		e.doctorCmd(), e.versionCmd(),
 	)

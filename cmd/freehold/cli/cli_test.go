@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"freehold/catalog"
+	"freehold/catalog/catalogtest"
 	"freehold/cmd/freehold/cli"
 	"freehold/migrations/pgtest"
 )
@@ -18,19 +18,15 @@ type bench struct{ t *testing.T }
 
 func setup(t *testing.T) bench {
 	t.Helper()
-	keys, err := catalog.NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := catalogtest.Config(t)
 	file := filepath.Join(t.TempDir(), "master.key")
-	if err := keys.Write(file); err != nil {
+	if err := cfg.Keyset.Write(file); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("FREEHOLD_CATALOG_URL", pgtest.Catalog(t))
+	t.Setenv("FREEHOLD_CATALOG_URL", cfg.URL)
 	t.Setenv("FREEHOLD_MASTER_KEY_FILE", file)
 	t.Setenv("FREEHOLD_S3_BUCKET", "")
 	b := bench{t}
-	b.run("", 0, "catalog", "migrate")
 	u, err := url.Parse(pgtest.AdminURL(t))
 	if err != nil {
 		t.Fatal(err)

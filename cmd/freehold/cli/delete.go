@@ -95,7 +95,12 @@ func (e *env) deleteTenant(ctx context.Context, p *app.Platform, slug string, o 
 
 // confirm wants the slug once more, of somebody who can read what is asked.
 func (e *env) confirm(slug string) error {
-	_, _ = fmt.Fprintf(e.err, "This destroys %s: database, objects, backups, keys. Nothing brings it back.\nType its slug to go on: ", slug)
+	return e.typed(fmt.Sprintf("This destroys %s: database, objects, backups, keys. Nothing brings it back.\n", slug), slug)
+}
+
+// typed wants a tenant's slug once more, of somebody who has read what will be.
+func (e *env) typed(what, slug string) error {
+	_, _ = fmt.Fprintf(e.err, "%sType its slug to go on: ", what)
 	line, err := bufio.NewReader(io.LimitReader(e.stdin, 1<<10)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the answer: %w", err)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -28,7 +29,7 @@ func (e *env) modelCmd() *cobra.Command {
 	remove := e.removeCmd("model", func(ctx context.Context, p *app.Platform, name string) error {
 		return p.Catalog.RemoveModel(ctx, name)
 	})
-	return group("model", "Models that tenants can use", e.modelAdd(), e.modelSet(), list, remove, e.modelAlias(), e.modelUnalias())
+	return group("model", "Models that tenants can use", e.modelAdd(), e.modelSet(), list, remove, e.modelAlias(), e.modelUnalias(), e.modelEval())
 }
 
 func (e *env) modelAdd() *cobra.Command {
@@ -52,7 +53,7 @@ func (e *env) modelAdd() *cobra.Command {
 			if err != nil {
 				return named("model", m.Name, err)
 			}
-			if err := audit(ctx, p, "model.add", catalog.TenantID{}, map[string]any{"model": m.Name, "engine": m.Engine}); err != nil {
+			if err := audit(ctx, p, "model.add", catalog.TenantID{}, map[string]any{"model": m.Name, "engine": m.Engine, "trainer": m.Trainer}); err != nil {
 				return err
 			}
 			return e.showModels(added, []catalog.Model{added})
@@ -73,6 +74,7 @@ func modelFlags(c *cobra.Command, m *catalog.Model, fallbacks *[]string) {
 	f.IntVar(&m.MaxOutputTokens, "max-output-tokens", 0, "the most that it answers with (default 4096)")
 	f.IntVar(&m.TokenOverhead, "token-overhead", 0, "what it adds to each request, in tokens (default 32)")
 	f.IntVar(&m.MessageOverhead, "message-overhead", 0, "what it adds to each message, in tokens (default 16)")
+	f.StringVar(&m.Trainer, "trainer", "", "who fine-tunes it for tenants: builtin, openai or command:NAME (default: nobody)")
 	f.IntVar(&m.PartTokens, "part-tokens", 0, "the most that an image, a sound or a file counts for, in tokens (default: they are refused)")
 }
 
@@ -95,12 +97,14 @@ func (e *env) modelSet() *cobra.Command {
 	)
 	c = &cobra.Command{
 		Use:   "set NAME",
-		Short: "Change a model's engine, fallbacks, prices or bounds; what isn't named stays",
-		Long: `Change a model's engine, fallbacks, prices or bounds on every node; what isn't named stays.
-Requests that were taken before keep their price. --fallback replaces all of them, and
---fallback '' takes them away.`,
-		Example: "  freehold model set gpt-4o-mini --input-price 0.12\n  freehold model set llama --fallback ollama=llama3 --fallback openai=gpt-4o-mini",
-		Args:    usageArgs(cobra.ExactArgs(1)),
+		Short: "Change a model's engine, fallbacks, prices, bounds or trainer; what isn't named stays",
+		Long: `Change a model's engine, fallbacks, prices, bounds or trainer on every node; what isn't
+named stays. Requests that were taken before keep their price, and fine-tuning jobs their
+trainer. --fallback replaces all of them, and --fallback '' takes them away; --trainer ''
+takes no more jobs.`,
+		Example: "  freehold model set gpt-4o-mini --input-price 0.12\n  freehold model set llama --fallback ollama=llama3 --fallback openai=gpt-4o-mini\n" +
+			"  freehold model set llama --trainer command:trl",
+		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: e.with(func(ctx context.Context, p *app.Platform, args []string) error {
 			var patch catalog.ModelPatch
 			changed := c.Flags().Changed
@@ -108,6 +112,7 @@ Requests that were taken before keep their price. --fallback replaces all of the
 			patch.InputPrice, patch.OutputPrice = given(changed("input-price"), &m.InputPrice), given(changed("output-price"), &m.OutputPrice)
 			patch.MaxOutputTokens, patch.TokenOverhead = given(changed("max-output-tokens"), &m.MaxOutputTokens), given(changed("token-overhead"), &m.TokenOverhead)
 			patch.MessageOverhead, patch.PartTokens = given(changed("message-overhead"), &m.MessageOverhead), given(changed("part-tokens"), &m.PartTokens)
+			patch.Trainer = given(changed("trainer"), &m.Trainer)
 			if changed("fallback") {
 				list := []catalog.Fallback{}
 				if !slices.Equal(fallbacks, []string{""}) {
@@ -125,9 +130,9 @@ Requests that were taken before keep their price. --fallback replaces all of the
 			if err != nil {
 				return named("model", args[0], err)
 			}
-			// What bills follow from stands in the audit.
+			// What bills follow from stands in the audit, and who gets tenants' data.
 			if err := audit(ctx, p, "model.set", catalog.TenantID{}, map[string]any{
-				"name": set.Name, "engine": set.Engine, "input_price": set.InputPrice, "output_price": set.OutputPrice,
+				"name": set.Name, "engine": set.Engine, "input_price": set.InputPrice, "output_price": set.OutputPrice, "trainer": set.Trainer,
 			}); err != nil {
 				return err
 			}
@@ -181,14 +186,14 @@ func (e *env) modelUnalias() *cobra.Command {
 func (e *env) showModels(value any, all []catalog.Model) error {
 	// The engines stand in the order in which they are asked, prices are of a million
 	// tokens: three columns of each would be wider than a terminal.
-	t := table{head: []string{"model", "aliases", "kind", "engines", "price in/out", "max output"}}
+	t := table{head: []string{"model", "aliases", "kind", "engines", "price in/out", "max output", "trainer"}}
 	for _, x := range all {
 		engines := []string{x.Engine + "=" + x.Upstream}
 		for _, f := range x.Fallbacks {
 			engines = append(engines, f.Engine+"="+f.Upstream)
 		}
 		t.add(x.Name, dash(x.Aliases), x.Kind, strings.Join(engines, ","), x.InputPrice+"/"+x.OutputPrice,
-			strconv.Itoa(x.MaxOutputTokens))
+			strconv.Itoa(x.MaxOutputTokens), cmp.Or(x.Trainer, "-"))
 	}
 	return e.show(value, t)
 }

@@ -172,6 +172,9 @@ func (e *env) showOperation(o catalog.Operation) error {
 	if o.Error != "" {
 		rows = append(rows, []string{"why", o.Error})
 	}
+	if o.Kind == catalog.KindMove {
+		rows = append(rows, moveRows(o)...)
+	}
 	if err := e.show(o, table{rows: rows}); err != nil {
 		return err
 	}
@@ -208,7 +211,7 @@ func (e *env) operationRetry() *cobra.Command {
 
 func (e *env) operationCancel() *cobra.Command {
 	return &cobra.Command{
-		Use: "cancel ID...", Short: "End operations and undo what can be undone: an onboarding is rolled back", Args: usageArgs(cobra.MinimumNArgs(1)),
+		Use: "cancel ID...", Short: "End operations and undo what can be undone: an onboarding is rolled back, a move goes back", Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: e.withAll(app.NeedCatalog|app.NeedS3, func(ctx context.Context, p *app.Platform, args []string) error {
 			return e.onOperations(ctx, p, "cancel", args, func(id string) (catalog.Operation, error) {
 				return p.Fleet.CancelOperation(ctx, id, actor())

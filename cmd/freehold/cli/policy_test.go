@@ -67,7 +67,13 @@ func TestPolicyCommands(t *testing.T) { //nolint:paralleltest // the environment
 	if m.InputPrice != "0.15" || len(m.Fallbacks) != 0 || m.MaxOutputTokens != 100 || m.Upstream != "b-1" {
 		t.Errorf("set %+v", m)
 	}
-	w.run("", 0, "model", "set", "big", "--fallback", "two")
+	w.into(&m, "model", "set", "big", "--fallback", "two", "--trainer", "builtin")
+	if m.Trainer != "builtin" || len(m.Fallbacks) != 1 {
+		t.Errorf("with a trainer %+v", m)
+	}
+	if out, _ := w.run("", 0, "model", "list"); !strings.Contains(out, "builtin") {
+		t.Errorf("list:\n%s", out)
+	}
 	// Neither table is wider than a terminal.
 	for _, list := range [][]string{{"model", "list"}, {"key", "list", "real-00"}} {
 		out, _ := w.run("", 0, list...)
@@ -85,6 +91,9 @@ func TestPolicyCommands(t *testing.T) { //nolint:paralleltest // the environment
 		{"model set big", 2, "usage: say what is to change: freehold model set --help"},
 		{"model set nope --input-price 1", 1, "model nope: not found"},
 		{"model set big --input-price -1", 2, "invalid: input_price: want a decimal with at most 6 digits after the point"},
+		{"model set big --trainer openai", 2, "invalid: trainer: openai needs an engine of that kind"},
+		{"model add m --engine one --trainer trl", 2, "invalid: trainer: want builtin, openai or command:NAME, of a-z, 0-9 and dashes"},
+		{"model add m --engine one --kind embedding --trainer builtin", 2, "invalid: trainer: only chat models are fine-tuned"},
 		{"model remove big", 1, "model big: state forbids it: aliases stand for it: gpt-4o-mini"},
 		{"engine remove two", 1, "engine two: state forbids it: models fall back to it"},
 		{"model alias big big", 1, "alias big: already exists"},
@@ -98,6 +107,7 @@ func TestPolicyCommands(t *testing.T) { //nolint:paralleltest // the environment
 		{"key set real-00 " + k.ID + " scopes=all", 2, `usage: "scopes=all" is not NAME=VALUE with a name of name, allowed_models, monthly_token_limit, concurrent_request_limit`},
 		{"key set real-00 " + k.ID + " concurrent_request_limit=0", 2, "invalid: concurrent_request_limit: want 1 to 100000"},
 		{"key create real-00 --concurrent 0", 2, "invalid: concurrent_request_limit: want 1 to 100000"},
+		{"config set real-00 fine_tuning_running_limit=-1 file_storage_limit=-1", 2, "invalid: fine_tuning_running_limit: want 0 to 10000; file_storage_limit: want 0 to 1125899906842624"},
 		{"config set real-00 prediction_log_retention_days=-1", 2, "invalid: prediction_log_retention_days: want 0 to 3650"},
 	} {
 		if _, err := w.run("", bad.status, strings.Fields(bad.args)...); err != "freehold: "+bad.want+"\n" {

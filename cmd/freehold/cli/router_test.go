@@ -86,9 +86,10 @@ func TestRouterUnreachable(t *testing.T) { //nolint:paralleltest // the environm
 	b, p := setupNode(t)
 	real := os.Getenv("FREEHOLD_ADMIN_URL")
 	tenants := p.Serve(api.New(api.Config{
-		Cache: p.Cache, Router: p.Router, Inference: p.Inference, Logger: p.Logger,
-		Keys:   api.Keys{List: p.Catalog.Keys, Create: p.Catalog.CreateKey, Revoke: p.Fleet.RevokeKey, Audit: p.Catalog.AppendAudit},
-		Audits: api.Audits{Head: p.Catalog.AuditHead, Verify: p.Catalog.VerifyAuditSignature, PublicKeys: p.Catalog.AuditPublicKeys},
+		Cache: p.Cache, Router: p.Router, Inference: p.Inference, Tuning: p.Tuning(), Due: p.Catalog.MarkDue, Logger: p.Logger,
+		Keys:    api.Keys{List: p.Catalog.Keys, Create: p.Catalog.CreateKey, Revoke: p.Fleet.RevokeKey, Audit: p.Catalog.AppendAudit},
+		Audits:  api.Audits{Head: p.Catalog.AuditHead, Verify: p.Catalog.VerifyAuditSignature, PublicKeys: p.Catalog.AuditPublicKeys},
+		Exports: api.Exports{Begin: p.Fleet.BeginExport, Get: p.Catalog.Export, List: p.Catalog.Exports},
 	}))
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }))
 	defer other.Close()

@@ -51,6 +51,8 @@ func (e *env) serveCmd() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&noWorker, "no-worker", false, "serve only; run workers elsewhere with freehold worker")
+	c.Flags().StringVar(&e.cfg.Drain, "drain", e.cfg.Drain,
+		"after SIGTERM, longest `time` for requests and streams that are under way to end, from 0s to 10m (FREEHOLD_DRAIN)")
 	c.Flags().StringVar(&e.cfg.AdminTokenFile, "admin-token-file", e.cfg.AdminTokenFile, "file that holds the operators' token (FREEHOLD_ADMIN_TOKEN_FILE)")
 	e.doorFlags(c)
 	return c

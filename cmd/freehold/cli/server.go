@@ -18,7 +18,7 @@ import (
 
 func (e *env) serverCmd() *cobra.Command {
 	return group("server", "Postgres servers that hold tenants' databases", e.serverAdd(), e.serverSet(), e.serverList(), e.serverShow(),
-		e.serverRemove())
+		e.serverDrain(), e.serverRemove())
 }
 
 func (e *env) serverAdd() *cobra.Command {
@@ -34,6 +34,8 @@ func (e *env) serverAdd() *cobra.Command {
 
 The admin role needs LOGIN, CREATEDB and CREATEROLE, nothing more. A superuser
 runs one statement once; when it is missing, this command prints it and refuses.
+Moves by replication need more; what is missing is a warning, and such moves are
+copies then, while requests wait. How the other servers are reached is tried.
 
 The same name again, for the same host, changes how it is reached; what it takes
 stays unless it is said anew.`,
@@ -60,6 +62,9 @@ stays unless it is said anew.`,
 		}
 		if err := audit(ctx, p, "server.add", catalog.TenantID{}, map[string]any{"server": s.Name}); err != nil {
 			return err
+		}
+		for _, what := range fleet.Lacks(s) {
+			sayTo(e.err, "warning: %s", what)
 		}
 		return e.showServers(s, []catalog.Server{s})
 	})
@@ -115,16 +120,42 @@ func (e *env) serverList() *cobra.Command {
 }
 
 func (e *env) serverShow() *cobra.Command {
-	return &cobra.Command{
+	var check bool
+	c := &cobra.Command{
 		Use: "show NAME", Short: "Show one server", Args: usageArgs(cobra.ExactArgs(1)),
+		Long: `Show one server.
+
+With --check it is tried anew whether tenants can move there, and from there, by
+replication.`,
 		RunE: e.with(func(ctx context.Context, p *app.Platform, args []string) error {
-			s, err := p.Catalog.Server(ctx, args[0])
-			if err != nil {
-				return named("server", args[0], err)
+			if check {
+				if err := p.Fleet.CheckLinks(ctx, args[0]); err != nil {
+					return named("server", args[0], err)
+				}
 			}
-			return e.showServer(s)
+			servers, err := p.Catalog.Servers(ctx)
+			if err != nil {
+				return err
+			}
+			at := slices.IndexFunc(servers, func(s catalog.Server) bool { return s.Name == args[0] })
+			if at < 0 {
+				return named("server", args[0], catalog.ErrNotFound)
+			}
+			links, err := p.Catalog.ServerLinks(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return e.showServer(servers[at], servers, links)
 		}),
 	}
+	c.Flags().BoolVar(&check, "check", false, "try moves by replication with the other servers anew")
+	return c
+}
+
+// shownServer is a server with what was tried between it and the others.
+type shownServer struct {
+	catalog.Server
+	Links []catalog.ServerLink `json:"links"`
 }
 
 func (e *env) serverRemove() *cobra.Command {
@@ -151,12 +182,15 @@ func (e *env) showServers(value any, list []catalog.Server) error {
 	return e.show(value, t)
 }
 
-func (e *env) showServer(s catalog.Server) error {
+func (e *env) showServer(s catalog.Server, servers []catalog.Server, links []catalog.ServerLink) error {
+	if links == nil {
+		links = []catalog.ServerLink{}
+	}
 	most := "as recovery allows"
 	if s.MaxDatabases > 0 {
 		most = strconv.Itoa(s.MaxDatabases)
 	}
-	return e.show(s, table{rows: [][]string{
+	t := table{rows: [][]string{
 		{"server", s.Name},
 		{"id", s.ID},
 		{"state", s.State},
@@ -169,6 +203,7 @@ func (e *env) showServer(s catalog.Server) error {
 		{"labels", labelled(s.Labels)},
 		{"tenants", strconv.Itoa(s.Tenants)},
 		{"ready databases", used(s.ReadyNow, s.Ready)},
+		{"kept databases", strconv.Itoa(s.Kept)},
 		{"databases", used(s.Databases, s.Limit) + ", room for " + strconv.Itoa(s.Room)},
 		{"at most", most},
 		{"after a crash", recovery(s)},
@@ -177,7 +212,15 @@ func (e *env) showServer(s catalog.Server) error {
 		{"disk", disk(s)},
 		{"measured", momentOr(s.MeasuredAt, "not yet")},
 		{"added", moment(s.CreatedAt)},
-	}})
+		{"wal level", or(s.WALLevel, "not looked yet")},
+	}}
+	if text := arrivals(s.Name, servers, links); text != "" {
+		t.add("moves", text)
+	}
+	for _, what := range fleet.Lacks(s) {
+		t.add("note", what)
+	}
+	return e.show(shownServer{s, links}, t)
 }
 
 func postgres(s catalog.Server) string { return fmt.Sprintf("%d.%d", s.Version/10000, s.Version%10000) }

@@ -70,6 +70,9 @@ func (e *env) drawStatus(s need.Status) {
 			e.say("  and %d more: freehold server list", more)
 		}
 	}
+	if q := s.FineTuning; q.Running+q.Waiting > 0 {
+		e.say("  fine-tuning: %d running, %d waiting", q.Running, q.Waiting)
+	}
 	if len(s.Needs) == 0 {
 		e.say("nothing needs you")
 		return

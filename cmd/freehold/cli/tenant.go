@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +14,8 @@ import (
 
 func (e *env) tenantCmd() *cobra.Command {
 	return group("tenant", "Tenants and their databases", e.tenantCreate(), e.tenantList(), e.tenantShow(), e.tenantPsql(), e.tenantProve(),
-		e.tenantAdopt(), e.tenantSuspend(), e.tenantResume(), e.tenantDelete(), e.tenantUndelete(), e.tenantReceipt())
+		e.tenantAdopt(), e.tenantSuspend(), e.tenantResume(), e.tenantDelete(), e.tenantUndelete(), e.tenantReceipt(),
+		e.tenantMove(), e.tenantBackup(), e.tenantRestore(), e.tenantConfirm(), e.tenantRevert(), e.tenantExport())
 }
 
 // createFailed says what of a new tenant was at fault: not found is a server. One
@@ -29,25 +29,6 @@ func createFailed(spec catalog.TenantSpec, err error) error {
 		return named("server", spec.Server, err)
 	}
 	return named("tenant", spec.Slug, err)
-}
-
-func (e *env) tenantShow() *cobra.Command {
-	return &cobra.Command{
-		Use: "show SLUG", Short: "Show one tenant", Args: usageArgs(cobra.ExactArgs(1)),
-		RunE: e.with(func(ctx context.Context, p *app.Platform, args []string) error {
-			t, err := tenant(ctx, p, args[0])
-			if err != nil {
-				return err
-			}
-			return e.show(t, table{rows: [][]string{
-				{"tenant", t.Slug}, {"name", t.Name}, {"email", t.Email}, {"id", t.ID.String()}, {"plan", t.Plan},
-				{"labels", labelled(t.Labels)},
-				{"state", string(t.State)}, {"region", t.Region}, {"server", t.Server}, {"database", t.Database},
-				{"schema", versionsOf(t)}, {"epoch", strconv.FormatInt(t.Epoch, 10)},
-				{"created", moment(t.CreatedAt)},
-			}})
-		}),
-	}
 }
 
 func (e *env) tenantProve() *cobra.Command {

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"freehold/catalog"
+	"freehold/catalog/catalogtest"
 	"freehold/cmd/freehold/mail"
 	"freehold/migrations/pgtest"
 )
@@ -31,15 +32,9 @@ type bench struct {
 
 func setup(t testing.TB) *bench {
 	t.Helper()
-	keys, err := catalog.NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &bench{TB: t, cfg: catalog.Config{URL: pgtest.Catalog(t), Keyset: keys}, log: &lines{}}
-	_, _, err = catalog.Migrate(t.Context(), b.cfg)
-	b.ok(err)
+	b := &bench{TB: t, cfg: catalogtest.Config(t), log: &lines{}}
 	b.cat = b.open()
-	_, err = b.cat.AddServer(t.Context(), catalog.ServerSpec{
+	_, err := b.cat.AddServer(t.Context(), catalog.ServerSpec{
 		Name: "pg-1", Host: "db.invalid", Port: 5432, SSLMode: "disable", AdminUser: "admin",
 		Password: "x", Version: 150000, MaxConnections: 100,
 	})

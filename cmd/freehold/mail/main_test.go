@@ -6,4 +6,6 @@ import (
 	"freehold/migrations/pgtest"
 )
 
-func TestMain(m *testing.M) { pgtest.MainLeak(m) }
+func TestMain(m *testing.M) {
+	pgtest.MainLeak(m)
+}

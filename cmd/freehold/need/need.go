@@ -36,6 +36,16 @@ const (
 	RolloutUnled      = "rollout_unled"
 	SchemaDrift       = "schema_drift"
 	IndexInvalid      = "index_invalid"
+	WorkIdle          = "work_idle"
+	WorkFailing       = "work_failing"
+
+	MoveStuck          = "move_stuck"
+	DrainHalted        = "drain_halted"
+	DrainUnled         = "drain_unled"
+	BackupLate         = "backup_late"
+	BackupBroken       = "backup_broken"
+	RestoreUnconfirmed = "restore_unconfirmed"
+	KeptTooLong        = "kept_too_long"
 )
 
 // Need is one trouble, of one thing or of many.
@@ -54,7 +64,15 @@ type Status struct {
 	ProductTarget int64            `json:"product_target"` // 0: there are no tables of a product
 	Servers       []catalog.Server `json:"servers"`
 	Nodes         []Node           `json:"nodes"`
+	FineTuning    Queue            `json:"fine_tuning"`
 	Needs         []Need           `json:"needs"` // the most urgent first; empty is well
+}
+
+// Queue is how much of the tenants' fine-tuning there is.
+type Queue struct {
+	Running int   `json:"running"`
+	Waiting int   `json:"waiting"`
+	Oldest  int64 `json:"oldest_seconds"` // age of the oldest that waits
 }
 
 // Node is a process that serves, or did a short while ago.
@@ -78,8 +96,9 @@ func (s Status) Live() int {
 // sources are who looks for what, the most urgent first. A new kind of trouble is
 // a constant above, a function and its place here.
 var sources = []func(look) []Need{
-	noNode, serverDown, breakerOpen, serverSilent, rolloutWaits, rolloutUnled, operationFailed, operationOverdue, finding, auditLate, spoolLeft, visitFailing,
-	serverNearLimit, tenantBelowTarget, schemaDrift, catalogBackupOld, mailStuck, nodeSilent, choreFailed, readyLow,
+	noNode, serverDown, breakerOpen, serverSilent, moveStuck, rolloutWaits, rolloutUnled, drainTrouble, operationFailed, operationOverdue, finding, auditLate, spoolLeft, visitFailing,
+	serverNearLimit, tenantBelowTarget, schemaDrift, workIdle, workFailing, catalogBackupOld,
+	backupBroken, backupLate, restoreUnconfirmed, mailStuck, nodeSilent, choreFailed, keptTooLong, readyLow,
 }
 
 // look is what sources look at.
@@ -108,6 +127,7 @@ func from(o catalog.Overview, target int64) Status {
 		l.nodes = append(l.nodes, Node{Node: n.Node, Live: n.Silent <= nodeSilence, Health: parseHealth(n.Health)})
 	}
 	s := Status{Tenants: o.Tenants, SchemaTarget: target, ProductTarget: o.ProductTarget, Servers: o.Servers, Nodes: l.nodes, Needs: []Need{}}
+	s.FineTuning = Queue{Running: o.Work.Running, Waiting: o.Work.Waiting, Oldest: int64(o.Work.Oldest.Seconds())}
 	if s.Servers == nil {
 		s.Servers = []catalog.Server{}
 	}

@@ -100,6 +100,7 @@ var overdue = map[string]struct {
 }{
 	"catalog-backup":  {5 * time.Hour, "freehold catalog backup"},
 	"audit-heads":     {5 * time.Hour, "freehold worker"},
+	"tenant-backups":  {time.Hour, "freehold worker"},
 	"reconcile":       {time.Hour, "freehold doctor"},
 	"measure-servers": {time.Hour, "freehold doctor"},
 	"ready-databases": {time.Hour, "freehold server list"},

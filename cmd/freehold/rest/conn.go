@@ -1,6 +1,8 @@
 package rest
 
 import (
+	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -58,6 +60,7 @@ type conn struct {
 	from   *listener
 	used   atomic.Bool
 	linger atomic.Bool
+	ended  atomic.Bool // a read found the end
 }
 
 // NetConn returns the connection underneath, as tls.Conn does.
@@ -67,6 +70,9 @@ func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 && !c.used.Load() {
 		c.used.Store(true)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		c.ended.Store(true)
 	}
 	return n, err
 }

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -19,8 +20,11 @@ const (
 	idleTimeout = 120 * time.Second // longer than clients keep connections, so that they close first
 	headerBytes = 16 << 10
 	maxConns    = 16384
-	// streamGrace is how long a shutdown lets streams go on before it ends them.
+	// streamGrace is how long a shutdown lets streams go on before it ends them, beyond
+	// what LetStreams says; unusedGrace is the same for connections that never said a
+	// word: a request may be on its way.
 	streamGrace = 500 * time.Millisecond
+	unusedGrace = 500 * time.Millisecond
 	// settleTime is how long a shutdown, once its time is up, waits for what it cancelled.
 	settleTime = time.Second
 )
@@ -31,7 +35,8 @@ type Config struct {
 	PublicURL      string // of the document; may be empty
 	Logger         *slog.Logger
 	Ready          func(context.Context) error // nil: always ready
-	MaxBody        int                         // bytes; 4 MiB
+	MaxBody        int                         // bytes; 4 MiB; uploads have limits of their own
+	BodyIdle       time.Duration               // how long an upload's client may be silent; 30 s
 }
 
 // Door is one listener's HTTP server. Mount its routes, then Serve.
@@ -41,11 +46,13 @@ type Door struct {
 	app    *fiber.App
 	scopes map[string]string
 	ops    []operation
+	upload map[string]int64 // path to bytes, of the routes that stream their bodies
 
 	// Set before Serve; nil: nobody wants to know.
 	observe func(Observation)
 	tenants func(Ended)
 	tracer  trace.Tracer
+	grace   time.Duration // of streams, at Shutdown
 
 	// all ends every request, streams the streamed ones. They are roots: a
 	// request's life hangs on its client and this door, on no caller.
@@ -63,10 +70,9 @@ func New(cfg Config) (*Door, error) {
 	if cfg.Logger == nil || cfg.Title == "" {
 		return nil, errors.New("rest: Config needs Title and Logger")
 	}
-	if cfg.MaxBody == 0 {
-		cfg.MaxBody = 4 << 20
-	}
-	d := &Door{cfg: cfg, log: cfg.Logger, scopes: map[string]string{}}
+	cfg.MaxBody = cmp.Or(cfg.MaxBody, 4<<20)
+	cfg.BodyIdle = cmp.Or(cfg.BodyIdle, bodyIdle)
+	d := &Door{cfg: cfg, log: cfg.Logger, scopes: map[string]string{}, upload: map[string]int64{}, grace: streamGrace}
 	// Two lives that Shutdown ends, streams' first: they outlast the call of New,
 	// so no caller's context could bound them.
 	d.all, d.endAll = context.WithCancelCause(context.Background())
@@ -75,20 +81,22 @@ func New(cfg Config) (*Door, error) {
 		Immutable:     true, // a kept id would turn into the next request's
 		StrictRouting: true, CaseSensitive: true,
 		DisableStartupMessage: true, DisablePreParseMultipartForm: true,
-		BodyLimit: cfg.MaxBody, ReadBufferSize: headerBytes, Concurrency: maxConns,
+		StreamRequestBody: true, // see receive: nothing but it bounds a body
+		BodyLimit:         cfg.MaxBody, ReadBufferSize: headerBytes, Concurrency: maxConns,
 		ReadTimeout: readTimeout, IdleTimeout: idleTimeout, // writes are bounded by the connection
 		ErrorHandler: d.unserved,
 	})
 	srv := d.app.Server()
 	srv.CloseOnShutdown = true
-	srv.Handler = d.outermost(srv.Handler)
+	srv.Handler = d.outermost(srv.Handler, srv.ErrorHandler)
 	d.probes()
 	return d, nil
 }
 
-// outermost keeps a panic of the framework's own from ending the process, and
-// answers methods that it doesn't know.
-func (d *Door) outermost(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+// outermost keeps a panic of the framework's own from ending the process, receives
+// bodies, and answers methods that the framework doesn't know. unread answers as the
+// server does itself when it can't read a request.
+func (d *Door) outermost(next fasthttp.RequestHandler, unread func(*fasthttp.RequestCtx, error)) fasthttp.RequestHandler {
 	known := map[string]bool{}
 	for _, m := range fiber.DefaultMethods {
 		known[m] = true
@@ -102,6 +110,14 @@ func (d *Door) outermost(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 				fctx.SetConnectionClose()
 			}
 		}()
+		if limit := d.uploads(fctx); limit > 0 {
+			b := newBody(fctx, limit, d.cfg.BodyIdle)
+			defer b.settle(fctx)
+		} else if err := d.receive(fctx); err != nil {
+			unread(fctx, err)
+			fctx.SetConnectionClose()
+			return
+		}
 		if !known[string(fctx.Method())] {
 			c := d.app.AcquireCtx(fctx)
 			defer d.app.ReleaseCtx(c)
@@ -131,8 +147,12 @@ func (d *Door) Serve(ln net.Listener) error {
 	return d.app.Listener(own)
 }
 
-// Shutdown stops accepting, lets requests end, ends streams with a last event,
-// and returns when all have ended or ctx has: then the rest is cancelled, its
+// LetStreams has Shutdown let streams go on for so long before it ends them. Call it
+// before Serve.
+func (d *Door) LetStreams(grace time.Duration) { d.grace = grace + streamGrace }
+
+// Shutdown stops accepting, lets requests end, ends streams that last with a last
+// event, and returns when all have ended or ctx has: then the rest is cancelled, its
 // settling waited for one second more, and the connections closed.
 func (d *Door) Shutdown(ctx context.Context) error {
 	d.mu.Lock()
@@ -147,16 +167,11 @@ func (d *Door) Shutdown(ctx context.Context) error {
 	_ = ln.Close() // Serve may not have come to know it yet
 	drained := make(chan error, 1)
 	go func() { drained <- d.app.ShutdownWithContext(ctx) }()
-	grace := time.NewTimer(streamGrace)
-	defer grace.Stop()
-	var err error
-	select {
-	case err = <-drained:
-	case <-grace.C:
-		d.endStreams(ErrShuttingDown)
-		ln.cut(false)
-		err = <-drained
-	}
+	unused := time.AfterFunc(unusedGrace, func() { ln.cut(false) })
+	defer unused.Stop()
+	streams := time.AfterFunc(d.grace, func() { d.endStreams(ErrShuttingDown) })
+	defer streams.Stop()
+	err := <-drained
 	if errors.Is(err, net.ErrClosed) {
 		err = nil // closed above
 	}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,5 +130,32 @@ func TestObserveTenants_Streams(t *testing.T) {
 	}
 	if !slices.Equal(got, []rest.Ended{{Tenant: "fine"}, {Tenant: "broken", Failed: true}}) {
 		t.Errorf("told of %+v", got)
+	}
+}
+
+// How long an upload takes to arrive is its client's doing.
+func TestObserveTenants_Uploads(t *testing.T) {
+	t.Parallel()
+	const slow = 300 * time.Millisecond
+	b, ended := setupEnded(t, upload("/up", 0, func(ctx context.Context, r *rest.Request) (received, error) {
+		r.Tenant = "fine"
+		return readAll(ctx, r)
+	}))
+	body, media := formOf(t, strings.Repeat("x", 12<<10))
+	nc, err := net.Dial("tcp", b.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_, _ = io.WriteString(nc, head("/up", media, lengthOf(body))+body[:9<<10])
+	time.Sleep(slow)
+	_, _ = io.WriteString(nc, body[9<<10:])
+	select {
+	case e := <-ended:
+		if e.Failed || e.Took <= 0 || e.Took > slow/2 {
+			t.Errorf("told of %+v", e)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("told of nothing")
 	}
 }

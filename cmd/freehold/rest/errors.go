@@ -3,12 +3,16 @@ package rest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
 	"freehold/catalog"
 	"freehold/inference"
 	"freehold/inference/engine"
+	"freehold/inference/files"
+	"freehold/inference/finetune"
+	"freehold/migrations/localpg"
 	"freehold/router"
 	"freehold/tenantdb"
 	"freehold/tenantdb/fleet"
@@ -25,6 +29,7 @@ var (
 	errClientGone = errors.New("client went away")
 	errTooLarge   = errors.New("request too large")
 	errMedia      = errors.New("unsupported media type")
+	errForm       = errors.New("no form")
 	errNoRoute    = errors.New("unknown route")
 	errMethod     = errors.New("method not allowed")
 	errSlowClient = errors.New("request came too slowly")
@@ -101,11 +106,19 @@ var table = []row{
 	{is: catalog.ErrMismatch, status: 422, code: "idempotency_mismatch", message: "This Idempotency-Key was used for another request.", param: "Idempotency-Key"},
 	{is: inference.ErrMismatch, status: 422, code: "idempotency_mismatch", message: "This Idempotency-Key was used for another request.", param: "Idempotency-Key"},
 	{is: inference.ErrNotKept, status: 409, code: "conflict", message: "This Idempotency-Key's request was answered, and the answer was too large to be kept.", param: "Idempotency-Key"},
+	{is: finetune.ErrNotTunable, status: 400, code: "invalid_request", message: "This model can't be fine-tuned.", param: "model"},
+	{is: tenantdb.ErrMismatch, status: 422, code: "idempotency_mismatch", message: "This Idempotency-Key was used for another request.", param: "Idempotency-Key"},
+	{is: tenantdb.ErrEndedJob, status: 409, code: "conflict", message: "The job has ended."},
+	{is: tenantdb.ErrInUse, status: 409, code: "conflict", message: "A fine-tuning job that hasn't ended needs this file."},
 	{is: catalog.ErrExists, status: 409, code: "conflict", message: "The name is taken by another one."},
+	{is: catalog.ErrSealBroken, status: 409, code: "conflict", message: "The backup is changed, cut short, another tenant's, or sealed with another key."},
+	{is: localpg.ErrNotFound, status: 409, code: "conflict", message: "This node has no pg_dump and pg_restore for the server's version of Postgres."},
 	{is: catalog.ErrConflict, status: 409, code: "conflict"},
 	{is: tenantdb.ErrInProgress, status: 409, code: "conflict", message: "The request is still in progress."},
 	{is: errTooLarge, status: 413, code: "request_too_large", message: "The request body is too large."},
+	{is: files.ErrTooLarge, status: 413, code: "request_too_large", message: "The file is larger than 512 MB.", param: "file"},
 	{is: errMedia, status: 415, code: "unsupported_media_type", message: "The request body must be application/json, not compressed."},
+	{is: errForm, status: 415, code: "unsupported_media_type", message: "The request body must be multipart/form-data, not compressed."},
 	{is: errHeaders, status: 431, code: "invalid_request", message: "The request headers are too large."},
 	{is: fleet.ErrInsecureServer, status: 400, code: "invalid_request"},
 	{is: fleet.ErrServerOpen, status: 400, code: "invalid_request"},
@@ -119,6 +132,7 @@ var table = []row{
 	{is: router.ErrMoving, status: 503, code: "tenant_moving", message: "This tenant is moving to another server.", retry: time.Second},
 	{is: router.ErrUpgrading, status: 503, code: "tenant_upgrading", message: "This tenant's database is being upgraded.", retry: 5 * time.Second},
 	{is: router.ErrBusy, status: 503, code: "server_full", message: "No database connection became free in time.", retry: time.Second},
+	{is: files.ErrStore, status: 503, code: "store_unavailable", message: "The object store cannot be reached.", retry: 5 * time.Second},
 	{is: fleet.ErrStore, status: 503, code: "store_unavailable", message: "The object store cannot be reached.", retry: 5 * time.Second},
 	{is: tenantdb.ErrFenced, status: 503, code: "database_unavailable", message: "The tenant's state is changing.", retry: time.Second},
 	{is: tenantdb.ErrForeign, status: 503, code: "database_unavailable", message: "The tenant's database cannot be used.", retry: 5 * time.Second},
@@ -144,6 +158,12 @@ func Describe(err error) *Error {
 	}
 	if e, ok := errors.AsType[*catalog.Invalid](err); ok {
 		return &Error{Status: 400, Code: "invalid_request", Type: typeRequest, Param: e.Field, Message: e.Text, Err: err}
+	}
+	if e := describeTuning(err); e != nil {
+		return e
+	}
+	if e := describeUpload(err); e != nil {
+		return e
 	}
 	for _, t := range table {
 		if !errors.Is(err, t.is) {
@@ -181,6 +201,48 @@ func describeEngine(e *engine.Error, err error) *Error {
 	default:
 		return &Error{Status: 502, Code: "engine_error", Type: typeServer, Message: "The engine failed.", Err: err}
 	}
+}
+
+// queueRetry is when it is worth asking again for a place in a tenant's queue: a job
+// ends in minutes.
+const queueRetry = time.Minute
+
+// describeTuning answers for fine-tuning; nil when err isn't about that.
+func describeTuning(err error) *Error {
+	if e, ok := errors.AsType[*finetune.Refused](err); ok {
+		return &Error{Status: 400, Code: "invalid_request", Type: typeRequest, Param: e.Param, Message: e.Error() + ".", Err: err}
+	}
+	if e, ok := errors.AsType[*tenantdb.MissingFile](err); ok {
+		return &Error{Status: 404, Code: "not_found", Type: typeRequest, Param: e.Param, Message: "No such file to train with.", Err: err}
+	}
+	if e, ok := errors.AsType[*catalog.TooMuchWork](err); ok {
+		return &Error{
+			Status: http.StatusTooManyRequests, Code: "rate_limit_exceeded", Type: "requests", RetryAfter: queueRetry,
+			Message: fmt.Sprintf("This tenant has %d fine-tuning jobs waiting and running, as many as it may have.", e.Limit),
+			Header:  map[string]string{"X-Should-Retry": "false"}, Err: err,
+		}
+	}
+	return nil
+}
+
+// uploadRetry is when it is worth asking again for an upload.
+const uploadRetry = 5 * time.Second
+
+// describeUpload answers for the limits of uploads; nil when err isn't one. Of full
+// storage no retry comes of use.
+func describeUpload(err error) *Error {
+	e := &Error{Status: http.StatusTooManyRequests, Err: err}
+	switch {
+	case errors.Is(err, tenantdb.ErrStorageFull):
+		e.Code, e.Type, e.Param = "insufficient_quota", "insufficient_quota", "file"
+		e.Message = "The file is larger than what is left of this tenant's storage: delete other files."
+	case errors.Is(err, files.ErrBusy):
+		e.Code, e.Type, e.RetryAfter = "rate_limit_exceeded", "requests", uploadRetry
+		e.Message = "As many files are being uploaded as can be at a time."
+	default:
+		return nil
+	}
+	return e
 }
 
 // body is the error's wire form.

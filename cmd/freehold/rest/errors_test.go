@@ -14,6 +14,8 @@ import (
 	"freehold/cmd/freehold/rest"
 	"freehold/inference"
 	"freehold/inference/engine"
+	"freehold/inference/files"
+	"freehold/migrations/localpg"
 	"freehold/router"
 	"freehold/tenantdb"
 	"freehold/tenantdb/fleet"
@@ -48,6 +50,12 @@ func TestTable(t *testing.T) {
 		{inference.ErrModelNotFound, 404, "model_not_found", "model", false},
 		{catalog.ErrExists, 409, "conflict", "", false},
 		{catalog.ErrConflict, 409, "conflict", "", false},
+		{catalog.ErrSealBroken, 409, "conflict", "", false},
+		{localpg.ErrNotFound, 409, "conflict", "", false},
+		{fmt.Errorf("%w: %w", fleet.ErrNeedsPause, catalog.ErrConflict), 409, "conflict", "", false},
+		{tenantdb.ErrInUse, 409, "conflict", "", false},
+		{files.ErrTooLarge, 413, "request_too_large", "file", false},
+		{files.ErrStore, 503, "store_unavailable", "", true},
 		{&engine.Error{Kind: engine.Failed, Message: "key sk-1", UpstreamStatus: 500}, 502, "engine_error", "", false},
 		{&engine.Error{Kind: engine.Timeout, Message: "x"}, 504, "engine_timeout", "", false},
 		{context.DeadlineExceeded, 504, "engine_timeout", "", false},

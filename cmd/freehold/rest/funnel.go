@@ -25,6 +25,7 @@ type call struct {
 	span    trace.Span // nil: none is recorded
 	outcome outcome
 	first   time.Duration // until a stream's first event; 0: it isn't known
+	arrival time.Duration // of an upload's body, while its handler ran
 }
 
 // begin starts a call's clock and writes the headers that every answer bears.
@@ -55,7 +56,12 @@ func (d *Door) funnel(route string, timeout time.Duration, run runFunc) fiber.Ha
 		ctx, cancel := context.WithCancelCause(d.startSpan(d.all, c, cl))
 		ctx, stopTimer := context.WithTimeout(ctx, timeout)
 		stopWatch := watch(c.Context().Conn(), func() { cancel(errClientGone) })
+		stopBody := func() bool { return true }
+		if r.body != nil {
+			stopBody = r.body.endWith(ctx)
+		}
 		release := func() {
+			stopBody()
 			stopWatch()
 			stopTimer()
 			cancel(nil)
@@ -63,8 +69,15 @@ func (d *Door) funnel(route string, timeout time.Duration, run runFunc) fiber.Ha
 		}
 		reply, err := d.protect(cl.id, func() (*Reply, error) { return run(ctx, r) })
 		cl.tenant = r.Tenant
+		if r.body != nil {
+			cl.arrival = r.body.until.Sub(r.body.began)
+		}
 		if err == nil && reply.stream != nil {
 			d.stream(ctx, c, cl, reply, cancel, release)
+			return nil
+		}
+		if err == nil && reply.content != nil {
+			d.download(ctx, c, cl, reply.content, release)
 			return nil
 		}
 		err = because(ctx, err)

@@ -62,9 +62,15 @@ type bundle struct {
 // setup serves routes on a loopback port until the test ends.
 func setup(t *testing.T, routes ...rest.Route[nobody]) *bundle {
 	t.Helper()
+	return setupIdle(t, 0, routes...)
+}
+
+// setupIdle is setup of a door that lets an upload's client be silent for so long.
+func setupIdle(t *testing.T, idle time.Duration, routes ...rest.Route[nobody]) *bundle {
+	t.Helper()
 	l := &logs{}
 	d, err := rest.New(rest.Config{
-		Title: "test", Version: "v0", MaxBody: 1 << 20,
+		Title: "test", Version: "v0", MaxBody: 1 << 20, BodyIdle: idle,
 		Logger: slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

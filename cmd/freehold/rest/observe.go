@@ -34,7 +34,9 @@ func (d *Door) Observe(fn func(Observation)) { d.observe = fn }
 type Ended struct {
 	Tenant string
 	Failed bool
-	Took   time.Duration // until its answer; of a stream, until its first event
+	// Took is until its answer, of a stream until its first event and of a download until
+	// its first byte; the time in which an upload arrived is left out.
+	Took time.Duration
 }
 
 // ObserveTenants has fn called with each of them, on the goroutine that answered:
@@ -72,7 +74,7 @@ func (d *Door) told(cl *call) {
 	}
 	took := cl.first
 	if took == 0 {
-		took = time.Since(cl.started)
+		took = time.Since(cl.started) - cl.arrival
 	}
 	d.tenants(Ended{Tenant: cl.tenant, Failed: cl.outcome == failed, Took: took})
 }

@@ -16,6 +16,7 @@ type operation struct {
 	in, out                      reflect.Type
 	status                       int
 	media                        string // of the answer; empty: JSON
+	form                         string // media type of the body; empty: JSON
 	later                        bool   // it may be answered 202, with the same body
 	streams, public, once        bool
 }
@@ -90,7 +91,7 @@ func (op operation) describe() map[string]any {
 	if op.in != nil {
 		o["requestBody"] = map[string]any{
 			"required": true,
-			"content":  map[string]any{"application/json": map[string]any{"schema": schema(op.in)}},
+			"content":  map[string]any{cmp.Or(op.form, mediaJSON): map[string]any{"schema": schema(op.in)}},
 		}
 	}
 	if op.scope != "" {
@@ -130,12 +131,13 @@ func parameter(in, name, typ, summary string, required bool) map[string]any {
 	return p
 }
 
-// id names an operation after its route: getV1ModelsName.
+// id names an operation after its route: getV1ModelsName. A hyphen stays, as an
+// underscore: paths that differ in that alone are others.
 func (op operation) id() string {
 	var b strings.Builder
 	b.WriteString(strings.ToLower(op.method))
-	for word := range strings.FieldsFuncSeq(op.path, func(r rune) bool { return strings.ContainsRune("/{}._-", r) }) {
-		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
+	for word := range strings.FieldsFuncSeq(op.path, func(r rune) bool { return strings.ContainsRune("/{}._", r) }) {
+		b.WriteString(strings.ToUpper(word[:1]) + strings.ReplaceAll(word[1:], "-", "_"))
 	}
 	return b.String()
 }

@@ -35,11 +35,15 @@ type Request struct {
 	// Async says that the client won't wait for long work (Prefer: respond-async,
 	// RFC 7240).
 	Async bool
+	// Again says that the client's library sends this request once more after a
+	// failure: the official ones count in X-Stainless-Retry-Count.
+	Again bool
 
 	target string // method and path, as they came
 	params map[string]string
 	query  url.Values
 	media  string
+	body   *body // of an upload; nil: Body has it
 }
 
 // Hash is of what is asked: method, path and body. Two requests of one hash ask for
@@ -58,6 +62,23 @@ func (r *Request) Param(name string) string { return r.params[name] }
 // Query returns a query parameter's first value, or "".
 func (r *Request) Query(name string) string { return r.query.Get(name) }
 
+// QueryMap returns the query parameters name[key], the first value of each, by key;
+// nil when there are none.
+func (r *Request) QueryMap(name string) map[string]string {
+	var m map[string]string
+	for param, values := range r.query {
+		key, found := strings.CutPrefix(param, name+"[")
+		key, closed := strings.CutSuffix(key, "]")
+		if found && closed {
+			if m == nil {
+				m = map[string]string{}
+			}
+			m[key] = values[0]
+		}
+	}
+	return m
+}
+
 func newRequest(c *fiber.Ctx, id string) (*Request, error) {
 	r := &Request{ID: id, Token: bearer(c.Get(fiber.HeaderAuthorization)), media: c.Get(fiber.HeaderContentType)}
 	if enc := c.Get(fiber.HeaderContentEncoding); enc != "" && enc != "identity" {
@@ -68,7 +89,13 @@ func newRequest(c *fiber.Ctx, id string) (*Request, error) {
 		return nil, Bad("Idempotency-Key", "Idempotency-Key must be at most 255 visible ASCII characters.")
 	}
 	r.Async = prefersAsync(c.Get("Prefer"))
-	r.Body = slices.Clone(c.Request().Body())
+	tries, err := strconv.Atoi(c.Get("X-Stainless-Retry-Count"))
+	r.Again = err == nil && tries > 0
+	if b, ok := c.Context().UserValue(bodyKey{}).(*body); ok {
+		r.body = b
+	} else if received := c.Request().Body(); len(received) > 0 {
+		r.Body = received // receive's, made for this request
+	}
 	r.target = c.Method() + " " + strings.Clone(c.Path())
 	if q := c.Context().URI().QueryString(); len(q) > 0 {
 		var err error

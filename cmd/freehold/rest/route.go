@@ -39,6 +39,8 @@ type Endpoint[C any] struct {
 	media   string // of the answer; empty: JSON
 	later   bool   // it may be answered 202
 	streams bool
+	form    string // media type of what goes in; empty: JSON
+	upload  int64  // bytes that the handler may read while they arrive; 0: it is given them
 	run     func(ctx context.Context, caller C, r *Request) (*Reply, error)
 }
 
@@ -153,6 +155,8 @@ type Reply struct {
 	media  string // set: text is the body
 	text   []byte
 	stream func(ctx context.Context, send func(event any) error) error
+	// content, when set, is the body.
+	content *Content
 }
 
 // OK answers 200 with v as JSON.
@@ -183,12 +187,15 @@ type Gate[C any] func(ctx context.Context, r *Request, scope string, run func(C)
 // Mount serves a table behind its gate.
 func Mount[C any](d *Door, gate Gate[C], routes []Route[C]) {
 	for _, rt := range routes {
+		if rt.upload > 0 {
+			d.upload[rt.Path] = rt.upload
+		}
 		d.add(rt.Method, rt.Path, rt.Scope, rt.Timeout, func(ctx context.Context, r *Request) (*Reply, error) {
 			return gate(ctx, r, rt.Scope, func(caller C) (*Reply, error) { return rt.run(ctx, caller, r) })
 		})
 		d.document(operation{
 			method: rt.Method, path: rt.Path, scope: rt.Scope, summary: rt.Summary, query: rt.Query, once: rt.Once,
-			in: rt.in, out: rt.out, status: rt.status, media: rt.media, later: rt.later, streams: rt.streams,
+			in: rt.in, out: rt.out, status: rt.status, media: rt.media, form: rt.form, later: rt.later, streams: rt.streams,
 		})
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"freehold/catalog"
+	"freehold/catalog/catalogtest"
 	"freehold/cmd/freehold/rest"
 	"freehold/inference"
 	"freehold/inference/engine"
@@ -84,14 +85,11 @@ func open(t testing.TB, poll time.Duration) *Platform {
 
 func (p *Platform) openCatalog() {
 	p.Helper()
-	keys, err := catalog.NewKeyset()
-	p.OK(err)
-	cfg := catalog.Config{URL: pgtest.Catalog(p), Keyset: keys, Logger: p.Logger}
+	cfg := catalogtest.Config(p)
+	cfg.Logger = p.Logger
 	u, err := url.Parse(cfg.URL)
 	p.OK(err)
 	p.Database = strings.TrimPrefix(u.Path, "/")
-	_, _, err = catalog.Migrate(p.Context(), cfg)
-	p.OK(err)
 	p.Catalog, err = catalog.Open(p.Context(), cfg)
 	p.OK(err)
 	p.Cleanup(p.Catalog.Close)
