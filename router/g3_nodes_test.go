@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"freehold/catalog"
-	"freehold/migrations/pgtest"
+	"freehold/catalog/catalogtest"
 	"freehold/router"
 	"freehold/tenantdb"
 )
@@ -44,19 +44,7 @@ type node struct {
 
 func newFleet(t *testing.T, budget, tenants int) *fleet {
 	t.Helper()
-	keys, err := catalog.NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := catalog.Config{URL: pgtest.Catalog(t), Keyset: keys}
-	if _, _, err := catalog.Migrate(t.Context(), cfg); err != nil {
-		t.Fatal(err)
-	}
-	cat, err := catalog.Open(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cat.Close)
+	cat, _ := catalogtest.Open(t)
 	server, err := cat.AddServer(t.Context(), catalog.ServerSpec{
 		Name: "one", Host: "db.invalid", Port: 5432, SSLMode: "disable", AdminUser: "admin",
 		Password: "never used", Version: 150000, MaxConnections: 100, Budget: budget,

@@ -184,7 +184,10 @@ func TestG3_ClosingConnectionsCount(t *testing.T) {
 		long = 10 * time.Second
 	}
 	node := nodeName()
-	s := setup(t, tenants, func(c *router.Config) { c.Node, c.MaxPools, c.ConnsPerTenant = node, 1, 2 })
+	s := setup(t, tenants, func(c *router.Config) {
+		c.Node, c.MaxPools, c.ConnsPerTenant = node, 1, 2
+		c.QueueWait, c.OpenTimeout = time.Minute, time.Minute // it is about their number, not their speed
+	})
 	s.budget(budget)
 	w := watch(t, node, nil)
 	end := time.Now().Add(long)

@@ -15,7 +15,9 @@ import (
 	"freehold/tenantdb"
 )
 
-func TestMain(m *testing.M) { pgtest.MainLeak(m) }
+func TestMain(m *testing.M) {
+	pgtest.MainLeak(m)
+}
 
 // book is a catalog of a few rows: what Config.Route is to the router.
 type book struct {
