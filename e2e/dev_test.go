@@ -121,6 +121,30 @@ func tenantFiveMinutes(t *testing.T, d devRun) {
 	}
 }
 
+// fineTune does what README does with a model of the tenant's own.
+func fineTune(t *testing.T, d devRun) {
+	t.Helper()
+	began := time.Now()
+	got := d.sh(t, "set -e\n"+readme(t, "fine-tune"))
+	if got.Code != 0 {
+		t.Fatalf("README's block exits %d:\n%s%s", got.Code, got.Stdout, got.Stderr)
+	}
+	if took := time.Since(began); took > 2*time.Minute {
+		t.Errorf("README's block takes %s", took)
+	}
+	before, after, found := strings.Cut(got.Stdout, "ft:freehold-answer-1:acme:bikes:")
+	after, stranger, again := strings.Cut(after, `"model_not_found"`)
+	const answer = "Call the number on the frame"
+	if !found || !again || strings.Contains(before, answer) || stranger == "" {
+		t.Errorf("README's block prints:\n%s%s", got.Stdout, got.Stderr)
+	}
+	for _, want := range []string{answer, "I don't know", "right, of those answered"} {
+		if !strings.Contains(after, want) {
+			t.Errorf("README's block doesn't print %q:\n%s%s", want, got.Stdout, got.Stderr)
+		}
+	}
+}
+
 // What a newcomer does: README's first request by copy and paste, Ctrl-C, and
 // again with the same keys.
 func TestDevFirstRequestAndRestart(t *testing.T) {
@@ -143,6 +167,8 @@ freehold tenant psql globex -Atc 'select count(*) from freehold.predictions'`)
 		t.Errorf("predictions of acme and globex: %q %s", counts.Stdout, counts.Stderr)
 	}
 	tenantFiveMinutes(t, d)
+	fineTune(t, d)
+	goBack(t, d)
 	write := d.sh(t, sourced+`freehold tenant psql acme -c 'delete from freehold.predictions'`)
 	if write.Code == 0 || !strings.Contains(write.Stderr, "read-only") {
 		t.Errorf("psql without --write deletes: %d %s%s", write.Code, write.Stdout, write.Stderr)

@@ -32,21 +32,28 @@ type estate struct {
 	nodes []*serving
 }
 
-func inferenceContests(ctx context.Context, b *bench) ([]contest, func(), error) {
+// openEstate makes one. Close it, also after an error.
+func openEstate(ctx context.Context, b *bench) (*estate, error) {
 	clearEnvironment()
-	folder, err := os.MkdirTemp("", "freehold-bench-inference-")
-	if err != nil {
-		return nil, nil, err
+	e := &estate{hatchery: &hatchery{}}
+	var err error
+	if e.hatchery.folder, err = os.MkdirTemp("", "freehold-bench-"+b.topic+"-"); err != nil {
+		return e, err
 	}
-	e := &estate{hatchery: &hatchery{folder: folder}}
 	b.progress("%s", machine())
 	if e.mock, err = mockengine.Open(mockengine.Config{Delay: mockDelay, Words: mockWords}); err != nil {
-		return nil, e.close, err
+		return e, err
 	}
 	if e.ground, err = openGround(ctx, b); err != nil {
-		return nil, e.close, err
+		return e, err
 	}
-	if _, err := e.store(ctx); err != nil {
+	_, err = e.store(ctx)
+	return e, err
+}
+
+func inferenceContests(ctx context.Context, b *bench) ([]contest, func(), error) {
+	e, err := openEstate(ctx, b)
+	if err != nil {
 		return nil, e.close, err
 	}
 	b.progress("the mock engine answers after %s; %s requests a second", mockDelay, figure(askedRate))
@@ -83,6 +90,19 @@ type domain struct {
 
 // openDomain makes one whose tenants' databases are reached at an address.
 func (e *estate) openDomain(ctx context.Context, name, address string) (*domain, error) {
+	d, err := e.openBareDomain(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	_, err = d.fleet.AddServer(ctx, fleet.ServerAdd{
+		Name: serverName, Password: e.password, URL: "postgres://" + adminName + "@" + address + "/postgres?sslmode=disable",
+		Budget: 200,
+	})
+	return d, err
+}
+
+// openBareDomain makes one without a server.
+func (e *estate) openBareDomain(ctx context.Context, name string) (*domain, error) {
 	keys, err := catalog.NewKeyset()
 	if err != nil {
 		return nil, err
@@ -101,12 +121,6 @@ func (e *estate) openDomain(ctx context.Context, name, address string) (*domain,
 	}
 	fl, err := fleet.New(fleet.Config{Catalog: cat, Blob: store})
 	if err != nil {
-		return nil, err
-	}
-	if _, err := fl.AddServer(ctx, fleet.ServerAdd{
-		Name: serverName, Password: e.password, URL: "postgres://" + adminName + "@" + address + "/postgres?sslmode=disable",
-		Budget: 200,
-	}); err != nil {
 		return nil, err
 	}
 	d := &domain{house: &house{cat: cat, fleet: fl}, env: []string{

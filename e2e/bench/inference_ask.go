@@ -43,14 +43,23 @@ func newCaller() *http.Client {
 	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: askedAtOnce}, Timeout: askTime}
 }
 
-// ask posts a chat request, reads all of the answer and returns it.
-func ask(ctx context.Context, c *http.Client, url, token string, body []byte) (int, []byte, error) {
+// newAsk is a chat request.
+func newAsk(ctx context.Context, url, token string, body []byte) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/chat/completions", bytes.NewReader(body))
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+token)
+	return req, nil
+}
+
+// ask posts a chat request, reads all of the answer and returns it.
+func ask(ctx context.Context, c *http.Client, url, token string, body []byte) (int, []byte, error) {
+	req, err := newAsk(ctx, url, token, body)
+	if err != nil {
+		return 0, nil, err
+	}
 	res, err := c.Do(req)
 	if err != nil {
 		return 0, nil, err

@@ -27,6 +27,9 @@ import (
 // bare proxy beside the node leads to.
 const nodeEnv = "FREEHOLD_BENCH_NODE"
 
+// nodeAloneEnv, when set, makes it one without workers.
+const nodeAloneEnv = "FREEHOLD_BENCH_NODE_ALONE"
+
 // greeting is what a node prints once it serves.
 type greeting struct{ API, Bare string }
 
@@ -52,13 +55,13 @@ func beNode(upstream string) error {
 	go func() { _ = server.Serve(bare) }()
 	defer server.Close()
 	cfg := app.FromEnv(os.Getenv)
-	return app.Serve(ctx, cfg, "bench", true, cfg.Logger(false), func(api, _ net.Addr) {
+	return app.Serve(ctx, cfg, "bench", os.Getenv(nodeAloneEnv) == "", cfg.Logger(false), func(api, _ net.Addr) {
 		_ = json.NewEncoder(os.Stdout).Encode(greeting{"http://" + api.String(), "http://" + bare.Addr().String()})
 	})
 }
 
 // bareProxy passes requests on, and does nothing else. GET /cpu tells how much
-// processor time this process has used, in nanoseconds.
+// processor time this process has used, in nanoseconds; /heap is a heapGauge.
 func bareProxy(to *url.URL) http.Handler {
 	proxy := &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(to) },
@@ -66,6 +69,7 @@ func bareProxy(to *url.URL) http.Handler {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", proxy)
+	mux.Handle("/heap", &heapGauge{})
 	mux.HandleFunc("GET /cpu", func(w http.ResponseWriter, _ *http.Request) {
 		var used syscall.Rusage
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {

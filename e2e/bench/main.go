@@ -33,6 +33,8 @@ var topics = []topic{
 	{"fleet", fleetContests},
 	{"pii", piiContests},
 	{"inference", inferenceContests},
+	{"finetune", finetuneContests},
+	{"move", moveContests},
 }
 
 func main() {
@@ -62,6 +64,7 @@ type options struct {
 	rounds  int
 	slot    time.Duration // of each side in each round
 	tenants int
+	mb      int // of the large tenant that moves
 	only    *regexp.Regexp
 	profile string
 }
@@ -108,14 +111,15 @@ func parse(args []string) (options, map[string]bool, error) {
 	flags.IntVar(&opt.rounds, "rounds", int(fromEnv("FREEHOLD_BENCH_ROUNDS", 10)), "rounds of each contest ($FREEHOLD_BENCH_ROUNDS)")
 	flags.Float64Var(&seconds, "seconds", fromEnv("FREEHOLD_BENCH_SECONDS", 2), "length of each side's turn ($FREEHOLD_BENCH_SECONDS)")
 	flags.IntVar(&opt.tenants, "tenants", 500, "tenant databases; onboarding and fleet make twice as many; fewer are for trials")
+	flags.IntVar(&opt.mb, "mb", int(fromEnv("FREEHOLD_BENCH_MB", 1024)), "size of the large tenant that moves, in MB; fewer are for trials ($FREEHOLD_BENCH_MB)")
 	flags.StringVar(&only, "only", "", "contests to run, a regular expression")
 	flags.StringVar(&opt.profile, "cpuprofile", "", "file for a profile of this process")
 	if err := flags.Parse(args); err != nil {
 		return opt, nil, err
 	}
 	opt.slot = time.Duration(seconds * float64(time.Second))
-	if opt.rounds < 1 || opt.slot < 10*time.Millisecond || opt.tenants < minTenants {
-		return opt, nil, fmt.Errorf("want at least 1 round, 0.01 seconds and %d tenants", minTenants)
+	if opt.rounds < 1 || opt.slot < 10*time.Millisecond || opt.tenants < minTenants || opt.mb < minMB {
+		return opt, nil, fmt.Errorf("want at least 1 round, 0.01 seconds, %d tenants and %d MB", minTenants, minMB)
 	}
 	var err error
 	if opt.only, err = regexp.Compile(only); err != nil {

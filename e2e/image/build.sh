@@ -10,8 +10,7 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-say() { printf 'e2e-image: %s\n' "$*" >&2; }
-die() { say "$*"; exit 1; }
+. "$here/pack.sh"
 
 # Debian's psql and pg_config are wrappers, so the folder of the real server is
 # what counts.
@@ -47,22 +46,10 @@ if [ "${FREEHOLD_NO_PULL:-}" != 1 ] && timeout 300 docker pull --quiet "$tag" >&
 fi
 
 say "building $tag from $bin"
-busybox=$(command -v busybox) || die "no busybox: install busybox-static"
-# ldd fails on a static program.
-if ldd "$busybox" >/dev/null 2>&1; then
-	die "$busybox isn't static: install busybox-static"
-fi
 share=$("$bin/pg_config" --sharedir)
 pkglib=$("$bin/pg_config" --pkglibdir)
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/freehold-image.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
-root=$work/root
-mkdir -p "$root/usr/bin" "$root/usr/sbin" "$root/usr/lib" "$root/usr/lib64" "$root/etc" "$root/docker-entrypoint-initdb.d"
-for dir in bin sbin lib lib64; do
-	ln -s "usr/$dir" "$root/$dir"
-done
+begin
 
 # The just-in-time compiler needs LLVM, 100 MB that no test uses.
 copy "$bin" "$share" "$pkglib"
@@ -82,40 +69,5 @@ for path in /usr/lib/locale/C.utf8 /usr/share/zoneinfo; do
 done
 rm -rf "$root/usr/share/zoneinfo/posix" "$root/usr/share/zoneinfo/right"
 
-cp "$busybox" "$root/usr/bin/busybox"
-for applet in $("$busybox" --list); do
-	[ -e "$root/usr/bin/$applet" ] || ln -s busybox "$root/usr/bin/$applet"
-done
-cp "$here/entrypoint.sh" "$root/usr/bin/docker-entrypoint.sh"
-chmod 755 "$root/usr/bin/docker-entrypoint.sh"
-
-printf 'root:x:0:0::/:/bin/sh\npostgres:x:999:999::/var/lib/postgresql:/bin/sh\n' >"$root/etc/passwd"
-printf 'root:x:0:\npostgres:x:999:\n' >"$root/etc/group"
-printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
-
-# Two lists of owners in one archive, so that building needs no root.
-mkdir -p "$work/tmp/tmp" "$work/own/var/lib/postgresql/data" "$work/own/var/run/postgresql"
-chmod 1777 "$work/tmp/tmp"
-chmod 700 "$work/own/var/lib/postgresql/data"
-tar -C "$root" --owner=0 --group=0 --numeric-owner -cf "$work/root.tar" .
-tar -C "$work/tmp" --owner=0 --group=0 --numeric-owner -rf "$work/root.tar" tmp
-tar -C "$work/own" --owner=999 --group=999 --numeric-owner -rf "$work/root.tar" var/lib/postgresql var/run/postgresql
-rm -rf "$root"
-
-cat >"$work/Dockerfile" <<EOF
-FROM scratch
-ADD root.tar /
-ENV PATH=$bin:/usr/sbin:/usr/bin PGDATA=/var/lib/postgresql/data PG_MAJOR=$major LANG=C.UTF-8
-USER postgres
-EXPOSE 5432
-STOPSIGNAL SIGINT
-ENTRYPOINT ["docker-entrypoint.sh"]
-CMD ["postgres"]
-EOF
-# The classic builder: it is in every Docker, while BuildKit may need a plugin.
-DOCKER_BUILDKIT=0 docker build --tag "$tag" "$work" >"$work/log" 2>&1 || {
-	cat "$work/log" >&2
-	die "docker build failed"
-}
-say "built $tag, $(docker image inspect --format '{{.Size}}' "$tag") bytes"
+pack "$bin" "$tag"
 echo "$tag"

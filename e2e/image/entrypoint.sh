@@ -32,7 +32,7 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
 	# Set-up runs on a server that only the socket reaches, so that nobody
 	# outside meets a database that is half made.
 	shift
-	pg_ctl --pgdata="$PGDATA" --wait --options="-c listen_addresses='' $*" start
+	pg_ctl --pgdata="$PGDATA" --wait --options="$* -c listen_addresses=''" start
 	run="psql --no-psqlrc --set=ON_ERROR_STOP=1 --username=$user --no-password"
 	if [ "$db" != postgres ]; then
 		echo 'create database :"db"' | $run --dbname=postgres --set=db="$db"

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"freehold/catalog"
+	"freehold/catalog/catalogtest"
 	"freehold/e2e/child"
 	"freehold/e2e/mockengine"
 	"freehold/e2e/wire"
@@ -58,7 +59,7 @@ var buckets atomic.Int64
 // first has workers.
 func setup(t testing.TB, mock mockengine.Config, nodes int) *ground {
 	t.Helper()
-	g := &ground{TB: t, folder: t.TempDir(), catalogURL: pgtest.Catalog(t)}
+	g := &ground{TB: t, folder: t.TempDir()}
 	var err error
 	g.mock, err = mockengine.Open(mock)
 	g.ok(err)
@@ -69,17 +70,11 @@ func setup(t testing.TB, mock mockengine.Config, nodes int) *ground {
 	g.ok(err)
 	t.Cleanup(g.way.Close)
 
-	keys, err := catalog.NewKeyset()
-	g.ok(err)
+	cat, cfg := catalogtest.Open(t)
+	g.cat, g.catalogURL = cat, cfg.URL
 	keyFile, tokenFile := filepath.Join(g.folder, "master.key"), filepath.Join(g.folder, "token")
-	g.ok(keys.Write(keyFile))
+	g.ok(cfg.Keyset.Write(keyFile))
 	g.ok(os.WriteFile(tokenFile, []byte(strings.Repeat("t", 40)), 0o600))
-	cfg := catalog.Config{URL: g.catalogURL, Keyset: keys}
-	_, _, err = catalog.Migrate(t.Context(), cfg)
-	g.ok(err)
-	g.cat, err = catalog.Open(t.Context(), cfg)
-	g.ok(err)
-	t.Cleanup(g.cat.Close)
 	store := blob.Config{Endpoint: blobtest.Shared(t), Bucket: fmt.Sprintf("limits-%d", buckets.Add(1))}
 	bucket, err := blob.Open(t.Context(), store, true)
 	g.ok(err)

@@ -3,9 +3,11 @@
 package pgcontainer
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"strings"
@@ -13,9 +15,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/moby/moby/api/types/container"
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/log"
 	"github.com/testcontainers/testcontainers-go/modules/postgres"
+
+	"freehold/e2e/child"
 )
 
 // Admin is the role that Freehold gets: LOGIN, CREATEDB and CREATEROLE, and
@@ -35,6 +40,11 @@ type Options struct {
 	TLS bool
 	// Settings are more server settings, each "name=value".
 	Settings []string
+	// Image is run instead of the one in FREEHOLD_E2E_IMAGE.
+	Image string
+	// OnHost has the server listen on a loopback port of this machine itself, where
+	// other such servers reach it too, and which stays the same when it starts again.
+	OnHost bool
 }
 
 // Server is a running container.
@@ -44,7 +54,8 @@ type Server struct {
 
 	container                *postgres.PostgresContainer
 	superSecret, adminSecret string
-	address                  string // changes when the container starts again
+	address                  string // changes when the container starts again, unless onHost
+	onHost                   bool
 }
 
 // Start runs a container of the image in FREEHOLD_E2E_IMAGE (postgres:15 without
@@ -54,12 +65,12 @@ type Server struct {
 func Start(t testing.TB, opts Options) *Server {
 	t.Helper()
 	prepareDocker(t)
-	image := os.Getenv("FREEHOLD_E2E_IMAGE")
-	if image == "" {
-		image = "postgres:15"
-	}
-	s := &Server{superSecret: rand.Text(), adminSecret: rand.Text()}
+	image := cmp.Or(opts.Image, os.Getenv("FREEHOLD_E2E_IMAGE"), "postgres:15")
+	s := &Server{superSecret: rand.Text(), adminSecret: rand.Text(), onHost: opts.OnHost}
 	settings := append([]string{"max_connections=200", "wal_level=logical", "fsync=off"}, opts.Settings...)
+	if s.onHost {
+		settings = append(settings, "listen_addresses=127.0.0.1")
+	}
 	var args []string
 	for _, setting := range settings {
 		args = append(args, "-c", setting)
@@ -73,6 +84,9 @@ func Start(t testing.TB, opts Options) *Server {
 	}
 	if opts.TLS {
 		customize = append(customize, s.withTLS(t))
+	}
+	if s.onHost {
+		customize = append(customize, s.withHostPort(t))
 	}
 
 	container, err := postgres.Run(t.Context(), image, customize...)
@@ -131,16 +145,35 @@ func (s *Server) Resume(t testing.TB) {
 	s.await(t)
 }
 
+// withHostPort chooses the port of a server that is OnHost, which its programs read
+// from PGPORT.
+func (s *Server) withHostPort(t testing.TB) testcontainers.ContainerCustomizer {
+	t.Helper()
+	s.address = child.FreeAddr(t)
+	_, port, err := net.SplitHostPort(s.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return testcontainers.CustomizeRequest(testcontainers.GenericContainerRequest{
+		ContainerRequest: testcontainers.ContainerRequest{
+			Env:                map[string]string{"PGPORT": port},
+			HostConfigModifier: func(c *container.HostConfig) { c.NetworkMode = "host" },
+		},
+	})
+}
+
 // await reads the published address and waits for an answer. While the image
 // sets its database up, the server listens on its socket alone, so an answer
 // means that the set-up is over.
 func (s *Server) await(t testing.TB) {
 	t.Helper()
-	address, err := s.container.PortEndpoint(t.Context(), "5432/tcp", "")
-	if err != nil {
-		t.Fatal(err)
+	if !s.onHost {
+		address, err := s.container.PortEndpoint(t.Context(), "5432/tcp", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.address = address
 	}
-	s.address = address
 	ctx, cancel := context.WithTimeout(t.Context(), readyWithin)
 	defer cancel()
 	for {

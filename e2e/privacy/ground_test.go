@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"freehold/catalog"
+	"freehold/catalog/catalogtest"
 	"freehold/e2e/child"
 	"freehold/e2e/wire"
 	"freehold/migrations/pgtest"
@@ -70,7 +71,7 @@ func patience(behaviour string) time.Duration {
 
 func setup(t testing.TB) *ground {
 	t.Helper()
-	g := &ground{TB: t, folder: t.TempDir(), catalogURL: pgtest.Catalog(t), upstream: startUpstream(t), secrets: map[string]string{}}
+	g := &ground{TB: t, folder: t.TempDir(), upstream: startUpstream(t), secrets: map[string]string{}}
 	admin, err := url.Parse(pgtest.AdminURL(t))
 	g.ok(err)
 	g.way, err = wire.Open(admin.Host)
@@ -112,16 +113,10 @@ func setup(t testing.TB) *ground {
 
 func (g *ground) openCatalog() {
 	g.Helper()
-	keys, err := catalog.NewKeyset()
-	g.ok(err)
+	cat, cfg := catalogtest.Open(g)
+	g.cat, g.catalogURL = cat, cfg.URL
 	file := filepath.Join(g.folder, "master.key")
-	g.ok(keys.Write(file))
-	cfg := catalog.Config{URL: g.catalogURL, Keyset: keys}
-	_, _, err = catalog.Migrate(g.Context(), cfg)
-	g.ok(err)
-	g.cat, err = catalog.Open(g.Context(), cfg)
-	g.ok(err)
-	g.Cleanup(g.cat.Close)
+	g.ok(cfg.Keyset.Write(file))
 	u, err := url.Parse(g.catalogURL)
 	g.ok(err)
 	if password, set := u.User.Password(); set {
@@ -190,7 +185,7 @@ func (g *ground) process(env []string) *child.Process {
 	g.Helper()
 	self, err := os.Executable()
 	g.ok(err)
-	return child.Start(g, child.Config{Path: self, Env: append([]string{nodeEnv + "=1"}, env...), Dir: g.folder})
+	return child.Start(g, child.Config{Path: self, Env: append([]string{nodeEnv + "=1"}, env...), Dir: g.folder, StopTimeout: startTime})
 }
 
 // answer is what a client got.

@@ -34,7 +34,7 @@ func testGo(t *testing.T, g *ground) {
 		run  func(*testing.T, goClient)
 	}{
 		{"chat", goChat}, {"stream", goStream}, {"abort", goAbort}, {"tools", goTools}, {"streamed tools", goStreamedTools},
-		{"parameters", goParameters}, {"embeddings", goEmbeddings}, {"models", goModels}, {"paging", goPaging},
+		{"parameters", goParameters}, {"embeddings", goEmbeddings}, {"models", goModels}, {"paging", goPaging}, {"files", goFiles},
 		{"errors", goErrors}, {"broken stream", goBrokenStream}, {"retries", goRetries}, {"slots", goSlots},
 		{"idempotency", goIdempotency}, {"exhausted", goExhausted},
 	} {

@@ -136,8 +136,8 @@ func (l *load) failures() []string {
 }
 
 // replace puts a node of a release in place of another, as README's rolling restart
-// does: the new one into the list, the old one out of it, and stopped when its last
-// request has ended.
+// does: the new one into the list, the old one out of it, and stopped once nobody who
+// had picked it before that still waits.
 func (l *load) replace(g *ground, old *node, release string) *node {
 	g.Helper()
 	fresh := g.serve(release)

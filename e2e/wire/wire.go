@@ -18,6 +18,8 @@ type Wire struct {
 	listener net.Listener
 	work     sync.WaitGroup
 
+	quiet atomic.Pointer[chan struct{}] // closed when bytes pass again; nil while they do
+
 	mu    sync.Mutex // guards what follows
 	users map[string]*user
 	conns map[net.Conn]struct{}
@@ -102,6 +104,7 @@ func (w *Wire) carry(client net.Conn) {
 	if err != nil {
 		return
 	}
+	w.await()
 	if _, err := server.Write(startup); err != nil {
 		return
 	}
@@ -109,7 +112,7 @@ func (w *Wire) carry(client net.Conn) {
 	var both sync.WaitGroup
 	both.Go(func() {
 		defer server.Close()
-		pass(client, server, func() bool {
+		w.pass(client, server, func() bool {
 			if answered.Swap(false) {
 				who.flushes.Add(1)
 			}
@@ -118,13 +121,13 @@ func (w *Wire) carry(client net.Conn) {
 	})
 	both.Go(func() {
 		defer client.Close()
-		pass(server, client, func() bool { return answered.Swap(true) || who.lose.Add(-1) != 0 })
+		w.pass(server, client, func() bool { return answered.Swap(true) || who.lose.Add(-1) != 0 })
 	})
 	both.Wait()
 }
 
 // pass carries one direction, until a piece mustn't go on or either end closes.
-func pass(from, to net.Conn, may func() bool) {
+func (w *Wire) pass(from, to net.Conn, may func() bool) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
@@ -132,6 +135,7 @@ func pass(from, to net.Conn, may func() bool) {
 			if !may() {
 				return
 			}
+			w.await()
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
 			}
@@ -178,8 +182,25 @@ func (w *Wire) Cut() {
 	}
 }
 
-// Mend ends a cut.
+// Silence holds all that is sent back, either way, until Mend: nobody is told that
+// anything is wrong.
+func (w *Wire) Silence() {
+	flows := make(chan struct{})
+	w.quiet.CompareAndSwap(nil, &flows)
+}
+
+// await waits for the end of a silence.
+func (w *Wire) await() {
+	if flows := w.quiet.Load(); flows != nil {
+		<-*flows
+	}
+}
+
+// Mend ends a cut, and a silence.
 func (w *Wire) Mend() {
+	if flows := w.quiet.Swap(nil); flows != nil {
+		close(*flows)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.shut = false
@@ -189,5 +210,8 @@ func (w *Wire) Mend() {
 func (w *Wire) Close() {
 	_ = w.listener.Close()
 	w.Cut()
+	if flows := w.quiet.Swap(nil); flows != nil {
+		close(*flows)
+	}
 	w.work.Wait()
 }
