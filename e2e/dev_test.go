@@ -24,7 +24,7 @@ type devRun struct {
 
 func startDev(t *testing.T, dir string, args ...string) devRun {
 	t.Helper()
-	listen, admin := child.FreeAddr(t), child.FreeAddr(t)
+	listen, admin := child.FreeAddr(), child.FreeAddr()
 	d := devRun{dir: dir, url: "http://" + listen}
 	d.proc = child.Start(t, child.Config{
 		Path: filepath.Join(dir, "bin", "freehold"), Dir: dir, Env: chosenPostgres(),

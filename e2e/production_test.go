@@ -46,7 +46,7 @@ func TestProductionPath(t *testing.T) {
 	}
 	bare := *admin
 	bare.User, bare.Path = url.User(admin.User.Username()), "/postgres"
-	listen, adminListen := child.FreeAddr(t), child.FreeAddr(t)
+	listen, adminListen := child.FreeAddr(), child.FreeAddr()
 	env := append(s3.Env(),
 		"FREEHOLD_CATALOG_URL="+admin.String(),
 		"FREEHOLD_MASTER_KEY_FILE="+filepath.Join(dir, "master.key"),

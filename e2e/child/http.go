@@ -2,23 +2,17 @@ package child
 
 import (
 	"context"
-	"net"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
+
+	"freehold/migrations/localpg"
 )
 
 // FreeAddr returns a loopback address whose port was free a moment ago, for
 // programs that must be told where to listen.
-func FreeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
+func FreeAddr() string { return fmt.Sprintf("127.0.0.1:%d", localpg.FreePort(0)) }
 
 // WaitReady asks the URL until it answers 200. It fails the test when the child
 // ends before that, or after max. A nil client is a plain one.

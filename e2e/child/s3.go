@@ -19,7 +19,7 @@ type S3 struct {
 func StartS3(t testing.TB) S3 {
 	t.Helper()
 	bin := Build(t, "./e2e/s3server")
-	addr := FreeAddr(t)
+	addr := FreeAddr()
 	s := S3{
 		Endpoint:  "http://" + addr,
 		Bucket:    "freehold-e2e",

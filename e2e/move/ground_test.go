@@ -145,7 +145,7 @@ func (g *ground) start(args []string, env ...string) *node {
 	g.Helper()
 	self, err := os.Executable()
 	g.ok(err)
-	listen := child.FreeAddr(g)
+	listen := child.FreeAddr()
 	return &node{api: "http://" + listen, Process: child.Start(g, child.Config{
 		Path: self, Args: append([]string{"serve"}, args...), Dir: g.folder, StopTimeout: startTime,
 		Env: append(append([]string{"FREEHOLD_LISTEN=" + listen, "FREEHOLD_ADMIN_LISTEN=127.0.0.1:0"}, g.env...), env...),

@@ -149,7 +149,7 @@ func (s *Server) Resume(t testing.TB) {
 // from PGPORT.
 func (s *Server) withHostPort(t testing.TB) testcontainers.ContainerCustomizer {
 	t.Helper()
-	s.address = child.FreeAddr(t)
+	s.address = child.FreeAddr()
 	_, port, err := net.SplitHostPort(s.address)
 	if err != nil {
 		t.Fatal(err)

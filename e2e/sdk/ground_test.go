@@ -27,14 +27,14 @@ func startPlatform(t *testing.T) *platform {
 	if err := os.Chmod(dir, 0o711); err != nil { // Postgres reaches it also when the tests run as root
 		t.Fatal(err)
 	}
-	listen := child.FreeAddr(t)
+	listen := child.FreeAddr()
 	p := &platform{dir: dir, url: "http://" + listen}
 	if chosen := os.Getenv("FREEHOLD_PG_BIN"); chosen != "" {
 		p.env = append(p.env, "FREEHOLD_PG_BIN="+chosen)
 	}
 	node := child.Start(t, child.Config{
 		Path: child.Freehold(t), Dir: dir, Env: p.env,
-		Args: []string{"dev", "--listen", listen, "--admin-listen", child.FreeAddr(t)},
+		Args: []string{"dev", "--listen", listen, "--admin-listen", child.FreeAddr()},
 	})
 	node.WaitReady(t, nil, p.url+"/readyz", time.Minute)
 	return p

@@ -123,7 +123,7 @@ func (g *ground) says(got child.Result, texts ...string) {
 // serve starts a node of a release, with workers.
 func (g *ground) serve(release string) *node {
 	g.Helper()
-	listen := child.FreeAddr(g)
+	listen := child.FreeAddr()
 	n := &node{release: release, api: "http://" + listen}
 	n.Process = child.Start(g, child.Config{
 		Path: release, Args: []string{"serve"}, Dir: g.dir, StopTimeout: startTime,

@@ -52,7 +52,8 @@ type Who struct {
 	// Due has a worker visit the tenant in that time, or sooner.
 	Due func(ctx context.Context, in time.Duration) error
 	// Again decides anew who asks, after tenantdb.ErrFenced: an upload whose body has
-	// been read can't be sent again by anybody here.
+	// been read can't be sent again by anybody here. Its error is what ends the trying:
+	// it refuses when that was decided often enough.
 	Again func(ctx context.Context) (Who, error)
 
 	Actor  tenantdb.Actor
@@ -100,22 +101,20 @@ func (s *Service) enter(scope string) (leave func(), err error) {
 // key is where a file's bytes are, under the tenant's prefix.
 func key(id uuid.UUID) string { return "files/" + id.String() }
 
-// again has fn run with the tenant's database, and once more as who asks is by now
-// when they were decided on too early.
+// again has fn run with the tenant's database, and anew as who asks is by now for as
+// long as they were decided on too early.
 func (who *Who) again(ctx context.Context, fn func(ctx context.Context, db *tenantdb.DB, who Who) error) error {
-	run := func() error {
-		return who.Lend(ctx, func(ctx context.Context, db *tenantdb.DB) error { return fn(ctx, db, *who) })
+	for {
+		err := who.Lend(ctx, func(ctx context.Context, db *tenantdb.DB) error { return fn(ctx, db, *who) })
+		if !errors.Is(err, tenantdb.ErrFenced) {
+			return err
+		}
+		now, err := who.Again(ctx)
+		if err != nil {
+			return err
+		}
+		*who = now
 	}
-	err := run()
-	if !errors.Is(err, tenantdb.ErrFenced) {
-		return err
-	}
-	now, err := who.Again(ctx)
-	if err != nil {
-		return err
-	}
-	*who = now
-	return run()
 }
 
 // List reads up to want.Limit files, and whether there are more.

@@ -42,7 +42,7 @@ func (s *Server) launch(ctx context.Context, cfg Config) error {
 	for attempt := 1; ; attempt++ {
 		s.port = cfg.Port
 		if s.port == 0 {
-			s.port = choosePort(preferred)
+			s.port = FreePort(preferred)
 			preferred = 0
 		}
 		err := s.launchOnce(ctx, cfg)
@@ -56,8 +56,10 @@ func (s *Server) launch(ctx context.Context, cfg Config) error {
 	}
 }
 
-// choosePort returns a port that is free now, the preferred one if it is.
-func choosePort(preferred int) int {
+// FreePort returns a port of loopback that is free now, the preferred one if it is. It
+// lies below those that the system gives to whoever asks for any, so that nobody else
+// is given it before it is used.
+func FreePort(preferred int) int {
 	port := preferred
 	for range 100 {
 		if port > 0 {

@@ -96,6 +96,11 @@ func showFile(f tenantdb.File) file {
 // keeps is the caller as the files know them. A tenant whose database isn't migrated
 // yet waits.
 func (s *server) keeps(who caller, r *rest.Request) (files.Who, error) {
+	return s.keepsAfter(who, r, 1)
+}
+
+// keepsAfter is keeps for a request that was decided n times.
+func (s *server) keepsAfter(who caller, r *rest.Request, n int) (files.Who, error) {
 	return files.Who{
 		Scope: who.Tenant.String(),
 		Lend: func(ctx context.Context, fn func(ctx context.Context, db *tenantdb.DB) error) error {
@@ -107,6 +112,9 @@ func (s *server) keeps(who caller, r *rest.Request) (files.Who, error) {
 		Objects: who.objects,
 		Due:     func(ctx context.Context, in time.Duration) error { return s.due(ctx, who.Tenant, in) },
 		Again: func(ctx context.Context) (files.Who, error) {
+			if n == decisions {
+				return files.Who{}, tenantdb.ErrFenced
+			}
 			s.cache.Refresh(who.Tenant)
 			now, err := s.admit(ctx, r, catalog.ScopeFiles)
 			if err == nil && now.Tenant != who.Tenant { // its bytes lie elsewhere
@@ -115,7 +123,7 @@ func (s *server) keeps(who caller, r *rest.Request) (files.Who, error) {
 			if err != nil {
 				return files.Who{}, err
 			}
-			return s.keeps(now, r)
+			return s.keepsAfter(now, r, n+1)
 		},
 		Actor:  tenantdb.Actor{Actor: who.actor(), RequestID: r.ID, Audit: who.Config.AuditLogEnabled},
 		APIKey: who.KeyID, Limit: who.Config.FileStorageLimit,
@@ -124,13 +132,13 @@ func (s *server) keeps(who caller, r *rest.Request) (files.Who, error) {
 
 // tidy lends a tenant's database to the platform itself, as it is by now.
 func (s *server) tidy(ctx context.Context, id catalog.TenantID, fn func(ctx context.Context, db *tenantdb.DB) error) error {
-	for again := false; ; again = true {
+	for n := 1; ; n++ {
 		route, err := s.cache.Route(ctx, id, 0)
 		if err != nil {
 			return err
 		}
 		err = bounded{s.router.For(id, route.Epoch), s.wait}.Borrow(ctx, tenantdb.Interactive, fn)
-		if again || !errors.Is(err, tenantdb.ErrFenced) {
+		if n == decisions || !errors.Is(err, tenantdb.ErrFenced) {
 			return err
 		}
 		s.cache.Refresh(id)

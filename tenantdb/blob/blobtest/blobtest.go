@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +15,8 @@ import (
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
 	"github.com/versity/versitygw/embedgw"
+
+	"freehold/migrations/localpg"
 )
 
 // Secret is the store's secret key, for tests that look for it where it must not be.
@@ -48,8 +49,8 @@ func start() (endpoint string, stop func(), err error) {
 	cwd, err := os.Getwd()
 	clean := func() { _, _ = os.Chdir(cwd), os.RemoveAll(dir) }
 	data, side := filepath.Join(dir, "data"), filepath.Join(dir, "meta")
-	addr, aerr := freeAddr()
-	if err = errors.Join(err, aerr, os.Mkdir(data, 0o700), os.Mkdir(side, 0o700)); err != nil {
+	addr := fmt.Sprintf("127.0.0.1:%d", localpg.FreePort(0))
+	if err = errors.Join(err, os.Mkdir(data, 0o700), os.Mkdir(side, 0o700)); err != nil {
 		clean()
 		return "", nil, err
 	}
@@ -79,14 +80,6 @@ func start() (endpoint string, stop func(), err error) {
 		return "", nil, err
 	}
 	return "http://" + addr, func() { cancel(); <-done; clean() }, nil
-}
-
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // ready waits until the store answers, or has ended.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -12,8 +13,10 @@ import (
 const (
 	// fewKeys may be left for the pause.
 	fewKeys = 2_000
-	// rounds bounds the following of changes.
-	rounds = 200
+	// rounds and followTime bound the following of changes: a tenant that writes
+	// faster than its rows can be compared is better moved at another hour.
+	rounds     = 200
+	followTime = 10 * time.Minute
 )
 
 // follower compares rows that change, while they do.
@@ -35,7 +38,8 @@ func follow(ctx context.Context, source, target, slot *pgx.Conn, c Compared, pen
 	for table, rows := range pending.rows {
 		f.unseen[table] = slices.Collect(maps.Keys(rows))
 	}
-	for range rounds {
+	began := time.Now()
+	for n := 0; n < rounds && time.Since(began) < followTime; n++ {
 		if done, err := f.round(ctx); err != nil || done {
 			return err
 		}
